@@ -1,0 +1,1 @@
+"""The bundled client: launches teams of agents on a delm-mcp board, and speaks to it over MCP only."""

@@ -1,0 +1,1 @@
+"""Small programs, each with one bug."""

@@ -1,0 +1,5 @@
+"""The board's use cases. `Board` has one method for each; the other modules are its parts."""
+
+from delm_mcp.board.board import Board, Settings
+
+__all__ = ["Board", "Settings"]

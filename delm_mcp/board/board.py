@@ -1,0 +1,489 @@
+"""The board: one method for each thing that can be asked of it.
+
+A tool call comes in here with its caller, becomes one operation on the store, and goes out as an
+answer: tool -> board -> domain -> store -> SQL.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TypeVar
+
+import anyio
+
+from delm_mcp.board import adding, identity, proposals, queue, reading, runs
+from delm_mcp.board.adding import NewTask
+from delm_mcp.board.answers import Claim, Judged, Proposed, Queued, Reading, Updated
+from delm_mcp.board.checking import Checker
+from delm_mcp.board.identity import Seat, label_id
+from delm_mcp.board.ids import Ids, RandomIds
+from delm_mcp.board.operation import Once, Operation, seconds
+from delm_mcp.board.proposals import Author
+from delm_mcp.board.reading import Wanted
+from delm_mcp.domain import admission, rendering
+from delm_mcp.domain.admission import Proposal
+from delm_mcp.domain.model import (
+    Caller,
+    Entry,
+    EntryId,
+    EntryState,
+    Kind,
+    Role,
+    Run,
+    RunId,
+    RunState,
+    TaskId,
+    TaskKind,
+    TaskState,
+    Verdict,
+)
+from delm_mcp.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from delm_mcp.store.base import Cursor, Store
+
+T = TypeVar("T")
+
+MAX_WAIT_S = 25.0
+"""Under every client's limit for a silent call (two of them give up at 60 s)."""
+EMPTY_WAITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one process serves a board.
+
+    Attributes:
+        answer_wait_s: How long a proposal waits for the verdict of a slow check before it is
+            answered `pending`.
+        poll_s: The longest a waiting call sleeps without looking at the clock.
+    """
+
+    answer_wait_s: float = 10.0
+    poll_s: float = 5.0
+
+
+class Board:
+    """The use cases. Safe for any number of concurrent callers, in any number of processes.
+
+    Args:
+        store: An open engine.
+        clock: Seconds since the epoch.
+        ids: Where names and secrets come from.
+        checker: What runs the checks that look beyond the board.
+        settings: How this process waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float],
+        ids: Ids | None = None,
+        checker: Checker,
+        settings: Settings | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.ids = ids or RandomIds()
+        self.checker = checker
+        self.settings = settings or Settings()
+        self._empty_waits: dict[tuple[str, str], int] = {}
+
+    # -- plumbing --------------------------------------------------------------------------------
+
+    async def _write(self, name: str, actor: str, action: Callable[[Operation], T]) -> T:
+        now = self.clock()
+        return await self.store.write(name, actor, now, lambda tx: action(Operation(tx, now, self.ids)))
+
+    async def _read(self, action: Callable[[Operation], T]) -> T:
+        now = self.clock()
+        return await self.store.read(lambda tx: action(Operation(tx, now, self.ids)))
+
+    # -- tools -----------------------------------------------------------------------------------
+
+    async def claim_task(
+        self,
+        caller: Caller,
+        *,
+        task: str = "",
+        tags: Sequence[str] = (),
+        wait_s: float = 0.0,
+        agent: str = "",
+        run: str = "",
+    ) -> Claim:
+        """Lease the next task, waiting up to `wait_s` for one; says why when there is none.
+
+        Raises:
+            Refused: Unknown run, agent or task, tags that do not cover it, or no right to claim.
+        """
+        identity.may_write(caller)
+        if not 0 <= wait_s <= MAX_WAIT_S:
+            raise InvalidInput(
+                f"wait_s={wait_s:g} is not within 0 to {MAX_WAIT_S:g}.", "Wait again afterwards."
+            )
+        deadline = self.clock() + wait_s
+
+        def claiming(op: Operation) -> Claim:
+            home = identity.find_run(op, caller, run, agent or caller.agent)
+            if home.state is not RunState.OPEN and not agent and not caller.agent:
+                op.open_run(home.id)
+            return queue.claim(op, home, identity.join(op, caller, home, agent, tuple(tags)), task)
+
+        while True:
+            cursor = self.store.committed()
+            answer = await self._write("claim_task", str(caller.principal), claiming)
+            if answer.task or answer.run_state != RunState.OPEN or self.clock() >= deadline:
+                return self._counted(answer, waited=wait_s > 0)
+            agent, run = answer.agent, answer.run
+            await self._until_claimable(answer, cursor, deadline)
+
+    async def _until_claimable(self, answer: Claim, cursor: Cursor, deadline: float) -> None:
+        """Sleep until a claim would do something, by reading only, or until the deadline."""
+
+        def peek(op: Operation) -> tuple[bool, float]:
+            home = op.run(answer.run)
+            row = op.tx.agent(home.id, answer.agent)
+            return row is None or queue.could_claim(op, home, row), op.tx.next_expiry(home.id)
+
+        retry_at = answer.retry_at
+        while True:
+            now = self.clock()
+            pause = min(deadline - now, retry_at - now if retry_at > now else inf, self.settings.poll_s)
+            await self.store.wait(cursor, max(0.0, pause))
+            cursor = self.store.committed()
+            possible, retry_at = await self._read(peek)
+            if possible or self.clock() >= deadline:
+                return
+
+    def _counted(self, answer: Claim, *, waited: bool) -> Claim:
+        """After two empty waits, say to do something else: every wait costs its agent a turn."""
+        seat = (answer.run, answer.agent)
+        if answer.task or not waited or answer.run_state != RunState.OPEN:
+            self._empty_waits.pop(seat, None)
+            return answer
+        self._empty_waits[seat] = count = self._empty_waits.get(seat, 0) + 1
+        if count < EMPTY_WAITS:
+            return answer
+        return replace(
+            answer,
+            next=f"Waited {count} times for nothing: peers hold the rest. Stop here unless you can "
+            f"add_tasks or improve something; claim_task(agent={answer.agent}) later still works.",
+        )
+
+    async def read_context(
+        self, caller: Caller, wanted: Wanted, *, agent: str = "", run: str = "", lease: str = ""
+    ) -> Reading:
+        """Read what is verified. Moves nothing but the caller's own read mark.
+
+        Raises:
+            Refused: Unknown run, entry or agent, or something out of range.
+        """
+
+        def reads(op: Operation) -> tuple[Reading, bool]:
+            home = identity.find_run(op, caller, run, agent or caller.agent, reading=True)
+            name = agent or (caller.agent if op.tx.agent(home.id, caller.agent) else "")
+            row = identity.find_agent(op, caller, home, name) if name else None
+            answer = reading.read(op, home, row, wanted)
+            return answer, row is not None and wanted.since > row.acked
+
+        answer, acknowledges = await self._read(reads)
+        if acknowledges:
+            await self._write(
+                "acknowledge",
+                str(caller.principal),
+                lambda op: self._acknowledge(op, caller, answer, wanted, agent),
+            )
+        return answer
+
+    @staticmethod
+    def _acknowledge(op: Operation, caller: Caller, answer: Reading, wanted: Wanted, agent: str) -> None:
+        row = op.tx.agent(RunId(answer.run), agent or caller.agent)
+        if row is not None:
+            identity.touched(op, row, acked=wanted.since)
+
+    async def propose_update(
+        self,
+        caller: Caller,
+        proposal: Proposal,
+        *,
+        lease: str = "",
+        agent: str = "",
+        run: str = "",
+        request: str = "",
+    ) -> Proposed:
+        """Propose an entry; answers once it is admitted or rejected, or `pending` while slow checks run.
+
+        Raises:
+            Refused: The call itself cannot be (a lost lease, an unknown label, over a limit). A proposal
+                that the checks turn down is not an error but an answer with `state=rejected`.
+        """
+        identity.may_write(caller)
+        admission.refuse_oversize(proposal)
+        secrets = await self.checker.find_secrets(proposal)
+        home = await self._read(lambda op: self._home_of(op, caller, lease, agent, run))
+        commit = await self.checker.commit_of(home, proposal)
+        content = repr((proposal, commit if not request else ""))
+
+        def submitting(op: Operation) -> tuple[EntryId, bool]:
+            once = Once(
+                op,
+                "propose_update",
+                f"lease/{lease}" if lease else f"{caller.principal}/{agent}",
+                content,
+                request,
+            )
+            if once.answered is not None:
+                return EntryId(int(once.answered)), True
+            author = self._author(op, caller, lease, agent, run)
+            acked = min(proposal.base_version, author.run.version)
+            author = replace(author, agent=identity.touched(op, author.agent, acked=acked))
+            entry = proposals.submit(
+                op, author, proposal, commit=commit, secrets=secrets, worker=self.checker.worker
+            )
+            once.answer(str(entry.id))
+            return entry.id, False
+
+        entry_id, replayed = await self._write("propose_update", str(caller.principal), submitting)
+        if not replayed:
+            await self.checker.run_quick(entry_id)
+        await self._until_decided(entry_id)
+        return await self._read(lambda op: _proposed(op, op.entry(entry_id), replayed))
+
+    @staticmethod
+    def _home_of(op: Operation, caller: Caller, lease: str, agent: str, run: str) -> Run:
+        task = op.tx.task(identity.lease_task(lease)) if lease else None
+        return op.run(task.run) if task else identity.find_run(op, caller, run, agent or caller.agent)
+
+    @staticmethod
+    def _author(op: Operation, caller: Caller, lease: str, agent: str, run: str) -> Author:
+        if lease:
+            seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
+            return Author(seat.run, seat.agent, seat.task)
+        if not (agent or caller.agent):
+            raise InvalidInput(
+                "Nobody is named as the author.", "Pass your lease, or agent=... from claim_task."
+            )
+        home = identity.find_run(op, caller, run, agent or caller.agent)
+        row = identity.find_agent(op, caller, op.open_run(home.id), agent)
+        return Author(home, row, None)
+
+    async def _until_decided(self, entry: EntryId) -> None:
+        """Wait a little for slow checks, so that most proposals are answered in one call."""
+        deadline = self.clock() + self.settings.answer_wait_s
+        with anyio.move_on_after(self.settings.answer_wait_s):
+            while True:
+                cursor = self.store.committed()
+                state = await self._read(lambda op: op.entry(entry).state)
+                if state is not EntryState.PENDING or self.clock() >= deadline:
+                    return
+                await self.store.wait(cursor, self.settings.poll_s)
+
+    async def verify(
+        self,
+        caller: Caller,
+        *,
+        entry: str,
+        verdict: str,
+        reason: str,
+        fails: Sequence[str] = (),
+        against: Sequence[str] = (),
+        lease: str = "",
+        agent: str = "",
+        run: str = "",
+    ) -> Judged:
+        """Judge an entry; never one's own.
+
+        Raises:
+            Refused: An unknown entry or verdict, one's own entry, or nothing to judge.
+        """
+        identity.may_write(caller)
+
+        def judging(op: Operation) -> Judged:
+            found = op.tx.entry(EntryId(label_id(entry, "E")))
+            if found is None or (caller.runs and found.run not in caller.runs):
+                raise NotFound(f"There is no entry {entry[:20]}.", "read_context lists the entries of a run.")
+            if verdict not in list(Verdict):
+                raise InvalidInput(
+                    f"There is no verdict {verdict[:20]!r}.", f"Verdicts: {', '.join(Verdict)}."
+                )
+            if found.principal == caller.principal:
+                raise NotAllowed(f"{found.label} is your own entry.", "Somebody else has to judge it.")
+            op.open_run(found.run)
+            raise Conflict(
+                f"{found.label} is {found.state}, and no verify task is open for it.",
+                "If it is wrong, propose what is right with supersedes and evidence.",
+            )
+
+        return await self._read(judging)
+
+    async def add_tasks(
+        self,
+        caller: Caller,
+        new: Sequence[NewTask],
+        *,
+        lease: str = "",
+        split: bool = False,
+        goal: str = "",
+        agent: str = "",
+        run: str = "",
+        request: str = "",
+    ) -> Queued:
+        """Queue tasks; with a lease and `split` divides that task; answers a decide task; `goal` opens a run.
+
+        Raises:
+            Refused: A task that cannot be queued; then none of the call's tasks is.
+        """
+        identity.may_write(caller)
+        if split and not lease:
+            raise InvalidInput("split needs the lease of the task to split.", "Pass lease=...")
+        opening = await self.checker.opening() if goal else None
+        content = repr((tuple(new), split, goal))
+
+        def adds(op: Operation) -> Queued:
+            once = Once(
+                op, "add_tasks", f"lease/{lease}" if lease else str(caller.principal), content, request
+            )
+            if once.answered is not None:
+                return runs.queued_before(op, once.answered)
+            answer = self._add(
+                op, caller, new, lease=lease, split=split, goal=goal, agent=agent, run=run, opening=opening
+            )
+            if lease or request:
+                once.answer(runs.remembered_queue(answer))
+            return answer
+
+        return await self._write("add_tasks", str(caller.principal), adds)
+
+    def _add(
+        self,
+        op: Operation,
+        caller: Caller,
+        new: Sequence[NewTask],
+        *,
+        lease: str,
+        split: bool,
+        goal: str,
+        agent: str,
+        run: str,
+        opening: "runs.Opening | None",
+    ) -> Queued:
+        if goal:
+            if lease:
+                raise InvalidInput(
+                    "goal opens a new run; a lease belongs to a run that exists.", "Pass one of them."
+                )
+            home = runs.open_run(op, caller, replace(opening or runs.Opening(), goal=goal))
+            return runs.queued(op, home, None, adding.add(op, home, new))
+        if lease:
+            seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
+            return self._add_under_lease(op, seat, new, split=split)
+        home = identity.find_run(op, caller, run, agent or caller.agent)
+        if home.state is RunState.STALLED:
+            home = runs.reopen(op, home)
+        return runs.queued(op, op.open_run(home.id), None, adding.add(op, home, new))
+
+    @staticmethod
+    def _add_under_lease(op: Operation, seat: Seat, new: Sequence[NewTask], *, split: bool) -> Queued:
+        assert seat.task is not None  # noqa: S101 - by_lease always gives one
+        if seat.task.kind is TaskKind.DECIDE:
+            limits = op.policy(seat.run).limits
+            if seat.run.rounds >= limits.max_rounds:
+                queue.finish(op, seat.task, result=0, agent=seat.agent.name)
+                stalled = queue.stall(op, op.run(seat.run.id), f"all {limits.max_rounds} rounds are used up")
+                return runs.queued(op, stalled, seat, [])
+            added = adding.add(op, seat.run, new, parent=seat.task.id)
+            queue.finish(op, seat.task, result=0, agent=seat.agent.name)
+            home = op.run(seat.run.id)
+            op.tx.update(home, replace(home, rounds=home.rounds + 1))
+            return runs.queued(op, home, seat, added)
+        added = adding.add(op, seat.run, new, parent=seat.task.id)
+        if split:
+            adding.split(op, seat, added)
+        return runs.queued(op, seat.run, seat, added)
+
+    async def update_task(
+        self, caller: Caller, *, lease: str, action: str, note: str = "", agent: str = "", run: str = ""
+    ) -> Updated:
+        """Keep (`renew`), hand on (`release`) or give up (`fail`) a task.
+
+        Raises:
+            Refused: A lease that is not current, or an unknown action.
+        """
+        identity.may_write(caller)
+        if action not in {"renew", "release", "fail"}:
+            raise InvalidInput(f"There is no action {action[:20]!r}.", "Actions: renew, release, fail.")
+        if action == "fail" and not note.strip():
+            raise InvalidInput("fail needs a note.", "Say what stands in the way, for whoever is next.")
+
+        def updates(op: Operation) -> Updated:
+            once = Once(op, "update_task", f"lease/{lease}", f"{action}\0{note}", "")
+            if once.answered is not None:
+                return runs.updated_before(op, once.answered)
+            seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
+            assert seat.task is not None  # noqa: S101 - by_lease always gives one
+            task = seat.task
+            if action != "renew":
+                task = (queue.give_up if action == "fail" else queue.release)(op, seat, note[:2000])
+                once.answer(task.label)
+            news, version = op.news(op.run(task.run), seat.agent)
+            held = task.state is TaskState.LEASED
+            return Updated(
+                task=task.label,
+                state=task.state,
+                expires_s=seconds(task.lease_until - op.now) if held else 0.0,
+                version=version,
+                news=news,
+                next="Go on." if held else f"claim_task(agent={seat.agent.name})",
+            )
+
+        return await self._write("update_task", str(caller.principal), updates)
+
+
+def _proposed(op: Operation, entry: Entry, replayed: bool) -> Proposed:
+    """The answer on an entry, as it stands now."""
+    run = op.run(entry.run)
+    agent = op.tx.agent(run.id, entry.agent)
+    task = op.tx.task(TaskId(entry.task)) if entry.task else None
+    news, version = op.news(run, agent)
+    rejected = entry.state is EntryState.REJECTED
+    return Proposed(
+        run=run.id,
+        entry=entry.label,
+        state=entry.state,
+        strength=entry.strength,
+        reasons=(entry.reason,) if rejected else (),
+        conflicts=_conflicts(op, entry) if rejected else (),
+        warnings=entry.flags,
+        head=run.head if entry.kind is Kind.PATCH else "",
+        task_state=task.state if task else "",
+        replayed=replayed,
+        version=version,
+        news=news,
+        next=_after_proposal(entry, run, replayed),
+    )
+
+
+def _conflicts(op: Operation, entry: Entry) -> tuple[str, ...]:
+    """The live entries that stand in the way, so that their author need not look them up."""
+    found = [op.tx.live_with_key(entry.run, entry.key) if entry.key else None]
+    found.append(op.tx.live_with_gist(entry.run, entry.gist_key) if entry.gist_key else None)
+    unique = {row.id: row for row in found if row is not None and row.id != entry.id}
+    return tuple(rendering.unfold(row, "gist").rstrip("\n") for row in unique.values())
+
+
+def _after_proposal(entry: Entry, run: Run, replayed: bool) -> str:
+    if run.state is not RunState.OPEN:
+        return "Stop: the run is finished."
+    match entry.state:
+        case EntryState.PENDING:
+            return f"claim_task(agent={entry.agent}): the verdict on {entry.label} comes as news."
+        case EntryState.REJECTED:
+            again = (
+                " (This call was answered before; to have it judged again, pass a new request_id.)"
+                if replayed
+                else ""
+            )
+            return f"Mend what the reasons say and propose again with the same lease.{again}"
+    return f"claim_task(agent={entry.agent})" if entry.completes else "Go on with your task."
+
+
+__all__ = ["Board", "Caller", "NewTask", "Proposal", "Role", "Settings", "Wanted"]

@@ -1,0 +1,268 @@
+"""The checks that look beyond the board: who runs them, and what happens when that process dies.
+
+A check waits in the queue of checks until a process takes it, under a lease that it renews while it
+works. The verdict counts only from the process that holds the lease, so a check whose process was
+killed is simply taken over when the lease ends. Checks run outside any transaction.
+
+Commands run one at a time in a run, in the order of the proposals: a merge queue. Each patch is
+checked as merged into the run's `head`, and admitting it moves `head` by compare-and-set.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from delm_mcp.board import proposals
+from delm_mcp.board.examining import Examiner
+from delm_mcp.board.ids import Ids
+from delm_mcp.board.operation import Operation
+from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
+from delm_mcp.board.runs import Opening
+from delm_mcp.checks.secrets import find_secrets
+from delm_mcp.domain.admission import Proposal
+from delm_mcp.domain.model import (
+    Check,
+    CheckId,
+    CheckState,
+    Entry,
+    EntryId,
+    Receipt,
+    Run,
+    RunState,
+    Source,
+    Verdict,
+)
+from delm_mcp.domain.policy import CheckName, parse
+from delm_mcp.errors import CheckUnavailable, DelmError, StoreError
+from delm_mcp.store.base import Store
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+RETRY_S = 5.0  # before a check that could not run is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A check with all that its procedure needs."""
+
+    check: Check
+    entry: Entry
+    run: Run
+    sources: tuple[Source, ...]
+
+
+class Checker:
+    """Runs checks for a board in one process.
+
+    Args:
+        examiner: The procedures, and which of them this process can run.
+        store: The board's store.
+        clock: Seconds since the epoch.
+        ids: Makes the name under which this process takes checks.
+    """
+
+    def __init__(self, examiner: Examiner, store: Store, clock: Callable[[], float], ids: Ids) -> None:
+        self.examiner = examiner
+        self.worker = f"w-{ids.token()}"
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+
+    # -- what a proposal needs before it is a row ------------------------------------------------
+
+    async def find_secrets(self, proposal: Proposal) -> list[str]:
+        """The kinds of secrets in any text of a proposal."""
+        texts = [proposal.gist, proposal.summary, proposal.raw, proposal.scope, proposal.key]
+        texts += [part for item in proposal.evidence for part in (item.ref, item.text)]
+        return await anyio.to_thread.run_sync(find_secrets, "\n".join(text for text in texts if text))
+
+    async def commit_of(self, run: Run, proposal: Proposal) -> str:
+        """The full commit that a proposal's command evidence names; empty when there is none.
+
+        Raises:
+            Refused: There is no such commit.
+        """
+        named = [
+            item.text.strip() for item in proposal.evidence if item.type == "command" and item.text.strip()
+        ]
+        known = {command.name for command in run.commands}
+        cited = any(item.type == "command" and item.ref in known for item in proposal.evidence)
+        if not named or not cited or not run.repo:
+            return ""
+        return await self.examiner.resolve(run, named[0])
+
+    async def opening(self) -> Opening:
+        """What a run that an agent opens starts from."""
+        return await self.examiner.opening()
+
+    # -- running checks --------------------------------------------------------------------------
+
+    async def run_quick(self, entry: EntryId) -> None:
+        """Run what `submit` leased to this process, in the call that proposed."""
+        for check in await self._read(lambda op: op.tx.checks_of(entry)):
+            if check.state is CheckState.RUNNING and check.worker == self.worker:
+                await self._run(check, quick=True)
+
+    async def work(self) -> None:
+        """Take and run checks until cancelled."""
+        while True:
+            cursor = self._store.committed()
+            try:
+                busy = await self.run_next()
+            except StoreError as error:
+                _log.warning("Checks are waiting: %s", error)
+                busy = False
+                await anyio.sleep(RETRY_S)
+            if not busy:
+                await self._store.wait(cursor, RETRY_S)
+
+    async def run_next(self) -> bool:
+        """Run the next check that nobody runs; False when there is none for this process."""
+        await self._give_up_stale()
+        names = self.examiner.can_run
+        if await self._read(lambda op: op.tx.next_check(names, op.now)) is None:
+            return False
+        check = await self._write("take_check", lambda op: self._take(op, names))
+        if check is None:
+            return False
+        return await self._run(check, quick=False)
+
+    def _take(self, op: Operation, names: tuple[str, ...]) -> Check | None:
+        check = op.tx.next_check(names, op.now)
+        if check is None:
+            return None
+        taken = replace(
+            check,
+            state=CheckState.RUNNING,
+            worker=self.worker,
+            tries=check.tries + 1,
+            lease_until=op.now + CHECK_LEASE_S,
+        )
+        return op.tx.update(check, taken)
+
+    async def _run(self, check: Check, *, quick: bool) -> bool:
+        """Run a check and write down its verdict; False when it could not run and waits again."""
+        job = await self._read(lambda op: _job(op, check))
+        if job.run.state is not RunState.OPEN:
+            finding = _abstains(check, f"run {job.run.id} is {job.run.state}")
+        elif check.tries > _policy_tries(job):
+            finding = _abstains(check, f"it could not be finished in {check.tries - 1} tries; {check.reason}")
+        else:
+            try:
+                finding = await self._examined(job)
+            except CheckUnavailable as error:
+                reason = str(error)
+                await self._write("return_check", lambda op: self._return(op, check.id, reason))
+                return False
+        started = job.check.created_at
+        timed = replace(finding.receipt, at=self._clock(), duration_s=round(self._clock() - started, 3))
+        finding = replace(finding, receipt=timed)
+        entry = await self._write(
+            "settle", lambda op: proposals.settle(op, check, finding, worker=self.worker, quick=quick)
+        )
+        if entry is not None and entry.admitted_as:
+            await self._publish_head(job.run, entry)
+        return True
+
+    async def _examined(self, job: Job) -> Finding:
+        """Run the procedure while the check's lease is renewed."""
+        async with kept_alive(lambda: self._keep(job.check.id)):
+            if job.check.name == CheckName.QUOTES:
+                return await self.examiner.quotes(job.entry, job.run, job.sources)
+            return await self.examiner.command(job.entry, job.run, self)
+
+    async def _keep(self, check: CheckId) -> None:
+        while True:
+            await anyio.sleep(CHECK_LEASE_S / 3)
+            await self._write("keep_check", lambda op: self._renew(op, check))
+
+    def _renew(self, op: Operation, check: CheckId) -> None:
+        row = op.tx.check(check)
+        if row and row.state is CheckState.RUNNING and row.worker == self.worker:
+            op.tx.update(row, replace(row, lease_until=op.now + CHECK_LEASE_S))
+
+    def _return(self, op: Operation, check: CheckId, reason: str) -> None:
+        """Put a check back that could not run, to be tried again in a while."""
+        row = op.tx.check(check)
+        if row and row.state is CheckState.RUNNING and row.worker == self.worker:
+            op.tx.update(row, replace(row, reason=reason[:2000], lease_until=op.now + RETRY_S))
+
+    async def _give_up_stale(self) -> None:
+        """Reject what has waited too long for a process that could run its command."""
+        waiting = await self._read(lambda op: op.tx.next_check([CheckName.COMMAND], op.now))
+        if waiting is None or CheckName.COMMAND in self.examiner.can_run:
+            return
+        job = await self._read(lambda op: _job(op, waiting))
+        if self._clock() - waiting.created_at > parse(job.run.policy).command.unavailable_s:
+            await self._write("give_up_check", lambda op: self._abandon(op, waiting))
+
+    def _abandon(self, op: Operation, check: Check) -> None:
+        row = op.tx.check(check.id)
+        if row is not None and row == check:
+            taken = op.tx.update(row, replace(row, state=CheckState.RUNNING, worker=self.worker))
+            finding = _abstains(
+                taken, "no server on this board can run commands; its owner can start one that does"
+            )
+            proposals.settle(op, taken, finding, worker=self.worker, quick=False)
+
+    async def _publish_head(self, run: Run, entry: Entry) -> None:
+        """Let the repository show the new head; the board has it either way."""
+        try:
+            await self.examiner.publish_head(run, entry.label, entry.admitted_as)
+        except DelmError as error:
+            _log.warning("refs/delm/%s/head was not moved: %s", run.id, error)
+
+    # -- what commands showed before -------------------------------------------------------------
+
+    async def observed(self, run: Run, key: str) -> str | None:
+        """What a command showed on a tree, if it ran on it before."""
+        return await self._read(lambda op: op.tx.observed(run.id, key))
+
+    async def observe(self, run: Run, key: str, outcome: str) -> None:
+        """Keep what a command showed on a tree."""
+        await self._write("observe", lambda op: op.tx.observe(run.id, key, outcome))
+
+    async def _read(self, action: Callable[[Operation], T]) -> T:
+        now = self._clock()
+        return await self._store.read(lambda tx: action(Operation(tx, now, self._ids)))
+
+    async def _write(self, name: str, action: Callable[[Operation], T]) -> T:
+        now = self._clock()
+        return await self._store.write(
+            name, self.worker, now, lambda tx: action(Operation(tx, now, self._ids))
+        )
+
+
+@asynccontextmanager
+async def kept_alive(keep: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run something beside the body; an exception of the body leaves as it is, not in a group."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep)
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _job(op: Operation, check: Check) -> Job:
+    run = op.run(check.run)
+    sources = tuple(op.tx.sources(run.id)) if check.name == CheckName.QUOTES else ()
+    return Job(check, op.entry(check.entry), run, sources)
+
+
+def _policy_tries(job: Job) -> int:
+    return parse(job.run.policy).command.max_tries
+
+
+def _abstains(check: Check, reason: str) -> Finding:
+    return Finding(Receipt(check.name, Verdict.ABSTAIN, reason))

@@ -1,0 +1,289 @@
+"""The procedures behind `quotes` and `command`: what is read or run, and what it shows."""
+
+import json
+from dataclasses import asdict, replace
+from typing import Protocol
+
+from delm_mcp.board.proposals import Finding, proposal_of
+from delm_mcp.board.runs import Opening
+from delm_mcp.checks.commands import CommandSpec, Outcome, detect
+from delm_mcp.checks.gitrepo import GitRepo
+from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
+from delm_mcp.checks.runner import Runner
+from delm_mcp.domain import admission, quotes
+from delm_mcp.domain.model import Entry, Evidence, Kind, Receipt, Run, Source, Verdict
+from delm_mcp.domain.policy import CheckName, parse
+from delm_mcp.domain.text import fenced, shortened
+from delm_mcp.errors import CheckUnavailable, DelmError
+
+
+class Memory(Protocol):
+    """What commands showed before, so that a head is not run twice."""
+
+    async def observed(self, run: Run, key: str) -> str | None: ...
+    async def observe(self, run: Run, key: str, outcome: str) -> None: ...
+
+
+class Examiner:
+    """Reads sources and runs commands for one process.
+
+    Args:
+        repo: The repository around this process, or None.
+        runner: How commands are run; None when this process must not run any.
+    """
+
+    def __init__(self, repo: GitRepo | None = None, runner: Runner | None = None) -> None:
+        self.repo = repo
+        self.runner = runner
+
+    @property
+    def can_run(self) -> tuple[str, ...]:
+        """The checks that this process may take."""
+        return (CheckName.QUOTES, CheckName.COMMAND) if self.runner and self.repo else (CheckName.QUOTES,)
+
+    def _repo_of(self, run: Run) -> GitRepo:
+        if self.repo is None or str(self.repo.main) != run.repo:
+            raise CheckUnavailable(
+                f"The repository of run {run.id}, {run.repo}, is not the one that this server works in.",
+                "Start a server inside that repository.",
+            )
+        return self.repo
+
+    async def opening(self) -> Opening:
+        """A run on the repository around this process, from its current commit."""
+        if self.repo is None:
+            return Opening()
+        return Opening(repo=str(self.repo.main), base=await self.repo.resolve("HEAD"))
+
+    async def resolve(self, run: Run, rev: str) -> str:
+        """The full commit behind a name. Raises: Refused: There is none."""
+        return await self._repo_of(run).resolve(rev)
+
+    async def publish_head(self, run: Run, label: str, head: str) -> None:
+        """Point `refs/delm/<run>/head` (and one for the entry) at a commit, for agents to fetch."""
+        repo = self._repo_of(run)
+        for name in (f"refs/delm/{run.id}/{label}", f"refs/delm/{run.id}/head"):
+            await repo.set_ref(name, head, await repo.read_ref(name))
+
+    # -- quotes ----------------------------------------------------------------------------------
+
+    async def quotes(self, entry: Entry, run: Run, sources: tuple[Source, ...]) -> Finding:
+        """Find every quote in its source; keep where it stands."""
+        found: list[Evidence] = []
+        for number, item in enumerate(entry.evidence, 1):
+            if item.type != "quote":
+                found.append(item)
+                continue
+            name, text, problem = await self._source(run, item.ref.strip(), sources)
+            place = quotes.locate(text, item.text) if not problem else None
+            if place is None:
+                reason = problem or _not_there(name, text, item.text)
+                return Finding(Receipt(CheckName.QUOTES, Verdict.FAIL, f"evidence {number}: {reason}"))
+            found.append(replace(item, at={**place, "source": name}))
+        missing = admission.unsupported_numbers(proposal_of(entry))
+        if missing:
+            reason = f"the gist's {', '.join(missing[:5])} stands in no quote; quote where it comes from"
+            return Finding(Receipt(CheckName.QUOTES, Verdict.FAIL, reason))
+        count = sum(item.type == "quote" for item in found)
+        return Finding(Receipt(CheckName.QUOTES, Verdict.PASS, f"{count} found"), evidence=tuple(found))
+
+    async def _source(self, run: Run, ref: str, sources: tuple[Source, ...]) -> tuple[str, str, str]:
+        """A source's name and text, or the problem with it."""
+        for source in sources:
+            if ref == source.name or (len(ref) >= 12 and source.sha256.startswith(ref)):
+                return f"sha256:{source.sha256}", source.text, ""
+        path, _, rev = ref.rpartition("@")
+        if not run.repo or not (path or rev):
+            return ref, "", _unknown_source(ref, sources, run)
+        if not path:
+            path, rev = rev, run.head
+        repo = self._repo_of(run)
+        try:
+            commit = await repo.resolve(rev)
+            if not await repo.is_ancestor(commit, run.head):
+                return (
+                    ref,
+                    "",
+                    (
+                        f"{fenced(ref)} is not part of the run's head {run.head[:12]}, so only an agent "
+                        "vouches for it; quote a commit of head's history"
+                    ),
+                )
+            content = await repo.read_file(path, commit)
+        except CheckUnavailable:
+            raise
+        except DelmError as error:
+            return ref, "", f"{error} {_unknown_source(ref, sources, run)}"
+        return f"{path}@{commit}", content.decode("utf-8", "replace"), ""
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def command(self, entry: Entry, run: Run, memory: Memory) -> Finding:
+        """Run the commands that decide on an entry."""
+        if self.runner is None:
+            raise CheckUnavailable("This server does not run commands.", "Start one that does.")
+        repo = self._repo_of(run)
+        bench = Bench(repo, self.runner, run, memory)
+        if entry.kind is Kind.PATCH:
+            return await bench.patch(entry)
+        if entry.kind is Kind.ANSWER:
+            return await bench.answer(entry)
+        return await bench.claim(entry)
+
+
+class Bench:
+    """One check's runs of commands on trees of a repository."""
+
+    def __init__(self, repo: GitRepo, runner: Runner, run: Run, memory: Memory) -> None:
+        self._repo = repo
+        self._runner = runner
+        self._run = run
+        self._memory = memory
+        self._policy = parse(run.policy)
+
+    def _specs(self) -> list[CommandSpec]:
+        specs = []
+        for command in self._run.commands:
+            argv, report = detect(command.argv)
+            specs.append(CommandSpec(command.name, argv, command.timeout_s, report))
+        return specs
+
+    async def _outcome(self, spec: CommandSpec, tree: str) -> Outcome:
+        """What a command shows on a tree, remembered from an earlier run on it where there is one."""
+        key = f"{spec.name}@{tree}"
+        kept = await self._memory.observed(self._run, key)
+        if kept is not None:
+            return Outcome(**{**json.loads(kept), "notes": ()})
+        outcome = await self._runner.observe(self._repo, spec, tree)
+        await self._memory.observe(self._run, key, json.dumps(asdict(outcome)))
+        return outcome
+
+    async def patch(self, entry: Entry) -> Finding:
+        """Merge a patch into head, with protected files as in base, and run the commands before and after."""
+        head = self._run.head
+        merged = await self._repo.merge(head, entry.commit)
+        if merged.outcome == "contained":
+            return _failed(f"{entry.commit[:12]} is part of head {head[:12]} already, so it changes nothing")
+        if merged.tree is None:
+            return _failed(self._conflict(entry, head, merged.outcome, merged.conflicts))
+        base_tree = await self._repo.tree_of(self._run.base)
+        restored = await self._repo.restore(merged.tree, base_tree, self._policy.protect)
+        head_tree = await self._repo.tree_of(head)
+        if restored.tree == head_tree:
+            return _failed(
+                "it changes nothing on head"
+                + (
+                    f" but protected files ({', '.join(restored.paths[:5])}), which stay as they are"
+                    if restored.paths
+                    else ""
+                )
+            )
+        cited = {item.ref for item in entry.evidence if item.type == "command"}
+        judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
+        for spec in sorted(self._specs(), key=lambda spec: spec.name not in cited):
+            before = await self._outcome(spec, head_tree)
+            after = await self._outcome(spec, restored.tree)
+            judgement = judge_patch(
+                before,
+                after,
+                cited=spec.name in cited,
+                fail_at_base=self._policy.command.fail_at_base,
+                head=f"head {head[:12]}",
+            )
+            judged.append((spec, judgement, after))
+            if judgement.verdict != "pass":
+                break
+        note = f" Put back as in base: {', '.join(restored.paths[:10])}." if restored.paths else ""
+        new_head = ""
+        if judged[-1][1].verdict == "pass":
+            new_head = await self._commit(
+                entry, head, restored.tree, merged.outcome == "fast_forward" and not restored.paths
+            )
+        return self._finding(entry, judged, note, tested_head=head, new_head=new_head, tree=restored.tree)
+
+    async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:
+        if fast_forward:
+            return entry.commit
+        message = f"{entry.label}: {entry.gist}\n\nCommit {entry.commit}, checked by delm-mcp."
+        return await self._repo.commit_tree(
+            tree, [head, entry.commit], message, author=entry.agent, when_s=int(entry.proposed_at)
+        )
+
+    @staticmethod
+    def _conflict(entry: Entry, head: str, outcome: str, paths: tuple[str, ...]) -> str:
+        if outcome == "unrelated":
+            return f"{entry.commit[:12]} shares no history with head {head[:12]}; commit on top of head"
+        return (
+            f"{entry.commit[:12]} does not apply on head {head}: conflicts in {', '.join(paths[:10])}; "
+            f"`git merge {head}`, mend them, run the tests, commit, and propose the new commit"
+        )
+
+    async def answer(self, entry: Entry) -> Finding:
+        """The run's result is its head: its commands pass there, or nothing that passed at base fails."""
+        tree, base_tree = await self._repo.tree_of(self._run.head), await self._repo.tree_of(self._run.base)
+        judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
+        for spec in self._specs():
+            outcome = await self._outcome(spec, tree)
+            judgement = judge_tree(outcome, await self._outcome(spec, base_tree))
+            judged.append((spec, judgement, outcome))
+            if judgement.verdict != "pass":
+                break
+        return self._finding(entry, judged, "", tested_head=self._run.head, new_head="", tree=tree)
+
+    async def claim(self, entry: Entry) -> Finding:
+        """A fact's command passes at its commit; a fail's command fails there."""
+        commit = entry.commit or self._run.head
+        tree = await self._repo.tree_of(commit)
+        cited = {item.ref for item in entry.evidence if item.type == "command"}
+        judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
+        for spec in (spec for spec in self._specs() if spec.name in cited):
+            outcome = await self._outcome(spec, tree)
+            passed = outcome.exit_code == 0
+            expected = passed if entry.kind is Kind.FACT else not passed
+            said = "passes" if passed else "fails"
+            judged.append(
+                (
+                    spec,
+                    Judgement("pass" if expected else "fail", f"{spec.name} {said} at {commit[:12]}"),
+                    outcome,
+                )
+            )
+        return self._finding(entry, judged, "", tested_head="", new_head="", tree=tree)
+
+    def _finding(
+        self,
+        entry: Entry,
+        judged: list[tuple[CommandSpec, Judgement, Outcome]],
+        note: str,
+        *,
+        tested_head: str,
+        new_head: str,
+        tree: str,
+    ) -> Finding:
+        _, judgement, _ = judged[-1]
+        reasons = " ".join(f"{spec.name}: {judgement.reason}" for spec, judgement, _ in judged) + note
+        statement: dict[str, object] = {}
+        receipt = Receipt(CheckName.COMMAND, Verdict(judgement.verdict), shortened(reasons, 4000))
+        return Finding(receipt, tested_head=tested_head, new_head=new_head, detail=statement)
+
+
+def _failed(reason: str) -> Finding:
+    return Finding(Receipt(CheckName.COMMAND, Verdict.FAIL, reason))
+
+
+def _not_there(name: str, text: str, exact: str) -> str:
+    near = quotes.nearest(text, exact)
+    hint = f"; the nearest line is {fenced(shortened(near, 200))}" if near else ""
+    return f"the quote {fenced(shortened(exact, 120))} does not stand in {name}{hint}. Copy it exactly"
+
+
+def _unknown_source(ref: str, sources: tuple[Source, ...], run: Run) -> str:
+    known = [source.name for source in sources]
+    if run.repo:
+        known.append("path@commit of the run's repository")
+    listed = (
+        ", ".join(known[:10])
+        if known
+        else "this run has none; cite what you have as an artifact, which proves nothing"
+    )
+    return f"{fenced(ref)} is not a registered source; quotes are checked against: {listed}"

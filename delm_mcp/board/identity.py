@@ -1,0 +1,214 @@
+"""Who is calling, in which run, and with which lease."""
+
+import hmac
+import re
+from dataclasses import dataclass, replace
+
+from delm_mcp.board.operation import Operation, closed
+from delm_mcp.domain import tasks
+from delm_mcp.domain.model import Agent, Caller, Role, Run, RunId, RunState, Task, TaskId, TaskState
+from delm_mcp.errors import InvalidInput, LeaseLost, NotAllowed, NotFound, RunClosed
+
+MAX_TAGS = 20
+_LEASE = re.compile(r"T([0-9]{1,15})\.([a-z0-9]{4,32})")
+_LABEL = re.compile(r"([TE])?([0-9]{1,15})")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
+HOW_TO_OPEN = 'Open one with `delm-mcp init "goal" --task "..."`, or add_tasks(goal="...", tasks=[...]).'
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A caller's place: its run, the agent that it speaks for, and the task that it holds."""
+
+    run: Run
+    agent: Agent
+    task: Task | None = None
+
+
+def label_id(text: str | int, letter: str) -> int:
+    """The id behind a label such as `T7` or `E12`.
+
+    Raises:
+        InvalidInput: It is not such a label.
+    """
+    match = _LABEL.fullmatch(str(text).strip())
+    if match is None or match.group(1) not in {None, letter}:
+        raise InvalidInput(f"{str(text)[:40]!r} is not a label like {letter}12.", "Copy it from an answer.")
+    return int(match.group(2))
+
+
+def may_write(caller: Caller) -> None:
+    """Raises: NotAllowed: The caller may only read."""
+    if caller.role is Role.OBSERVER:
+        raise NotAllowed("This token may only read.", "Ask the owner for a token with the role agent.")
+
+
+def may_enter(caller: Caller, run: str) -> None:
+    """Raises: NotFound: The run is outside the caller's scope, which is told like one that is not there."""
+    if caller.runs and run not in caller.runs:
+        raise NotFound(
+            f"There is no run {run[:64]!r} for this token.", f"Yours: {', '.join(sorted(caller.runs))}."
+        )
+
+
+def find_run(op: Operation, caller: Caller, run: str, agent: str, *, reading: bool = False) -> Run:
+    """The run that a call without a lease means; when nothing is open, a reader gets the last one.
+
+    Raises:
+        NotFound: None is open, or the named one is not there; says how to open one.
+        InvalidInput: Several are open; lists them.
+    """
+    if run:
+        may_enter(caller, run)
+        return op.run(run)
+    mine = [row for row in op.tx.runs() if not caller.runs or row.id in caller.runs]
+    if agent:
+        homes = [row for row in mine if _is_home(op, caller, row.id, agent)]
+        if homes:
+            return next((row for row in homes if row.state is RunState.OPEN), homes[-1])
+    usable = [row for row in mine if row.state is RunState.OPEN]
+    if len(usable) == 1:
+        return usable[0]
+    if usable:
+        listed = "; ".join(f"{row.id} ({row.goal[:60]})" for row in usable[:8])
+        raise InvalidInput(f"Several runs are open: {listed}.", "Pass run=... to say which.")
+    if reading and mine:
+        return mine[-1]
+    ended = f" The last one, {mine[-1].id}, is {mine[-1].state}." if mine else ""
+    raise NotFound(f"No run is open on this board.{ended}", HOW_TO_OPEN)
+
+
+def _is_home(op: Operation, caller: Caller, run: RunId, name: str) -> bool:
+    row = op.tx.agent(run, name)
+    return row is not None and row.principal == caller.principal
+
+
+def find_agent(op: Operation, caller: Caller, run: Run, name: str) -> Agent:
+    """The agent that the caller says it is.
+
+    Raises:
+        NotFound: The run has no such agent.
+        NotAllowed: It belongs to another principal, or the token is bound to another name.
+    """
+    if caller.agent and name and name != caller.agent:
+        raise NotAllowed(f"This token speaks only for the agent {caller.agent!r}.", "Leave agent out.")
+    name = caller.agent or name
+    row = op.tx.agent(run.id, name)
+    if row is None:
+        raise NotFound(
+            f"Run {run.id} has no agent {name[:48]!r}.",
+            "claim_task without agent gives you a name; use that one.",
+        )
+    if row.principal != caller.principal:
+        raise NotAllowed(
+            f"The agent {name!r} belongs to somebody else.",
+            "claim_task without agent gives you a name of your own.",
+        )
+    return row
+
+
+def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises: InvalidInput: A tag that is empty, long or strange."""
+    if len(tags) > MAX_TAGS:
+        raise InvalidInput(f"{len(tags)} tags are too many; the limit is {MAX_TAGS}.", "Name fewer.")
+    for tag in tags:
+        if not _NAME.fullmatch(tag):
+            raise InvalidInput(
+                f"The tag {tag[:48]!r} is not usable.", "Use lower-case letters, digits, . _ and -."
+            )
+    return tuple(sorted(set(tags)))
+
+
+def join(op: Operation, caller: Caller, run: Run, name: str, tags: tuple[str, ...]) -> Agent:
+    """The caller's agent for claiming: known by its name, or minted."""
+    tags = clean_tags(tags)
+    bound = caller.agent
+    if name or (bound and op.tx.agent(run.id, bound)):
+        return touched(op, find_agent(op, caller, run, name), tags)
+    name = bound or op.ids.agent_name()
+    while not bound and op.tx.agent(run.id, name):
+        name = f"{op.ids.agent_name()}-{op.ids.token()[:3]}"
+    return op.tx.insert(Agent(0, run.id, name, caller.principal, tags, op.now, op.now))
+
+
+def touched(op: Operation, agent: Agent, tags: tuple[str, ...] = (), acked: int = 0) -> Agent:
+    """The agent, seen now; its read mark never goes back."""
+    return op.tx.update(
+        agent, replace(agent, seen_at=op.now, tags=tags or agent.tags, acked=max(agent.acked, acked))
+    )
+
+
+def by_lease(op: Operation, caller: Caller, lease: str, *, agent: str = "", run: str = "") -> Seat:
+    """The seat that a lease gives; showing it renews it, and revives it if nobody took the task since.
+
+    Raises:
+        InvalidInput: It does not look like a lease.
+        LeaseLost: Wrong, retaken, or its task is not leased any more; says what the task is now.
+        NotAllowed: `agent` or `run` name something else than the lease does.
+        RunClosed: The run is not open.
+    """
+    task = op.tx.task(lease_task(lease))
+    if task is None or (caller.runs and task.run not in caller.runs):
+        raise LeaseLost(f"There is no task behind the lease {lease[:40]!r}.", "Call claim_task.")
+    if not task.token or not hmac.compare_digest(task.lease, lease.strip()):
+        raise LeaseLost(_retaken(task), "Your work on it can no longer be used here. Call claim_task.")
+    home = op.run(task.run)
+    if (agent and agent != task.agent) or (run and run != task.run):
+        raise NotAllowed(
+            f"This lease is of {task.agent} in run {task.run}.",
+            "Leave agent and run out; the lease names them.",
+        )
+    row = op.tx.agent(home.id, task.agent)
+    if row is None or (caller.agent and caller.agent != task.agent):
+        raise NotAllowed("This token speaks for another agent than the lease does.", "Use your own lease.")
+    if home.state is not RunState.OPEN:
+        raise RunClosed(*closed(home))
+    return Seat(home, touched(op, row, acked=row.told), _held(op, home, task))
+
+
+def lease_task(lease: str) -> TaskId:
+    """The task that a lease names. Raises: InvalidInput: It does not look like a lease."""
+    match = _LEASE.fullmatch(lease.strip())
+    if match is None:
+        raise InvalidInput(
+            f"{lease[:40]!r} is not a lease.", "Copy `lease` from your claim_task answer, e.g. T7.k3f9qx."
+        )
+    return TaskId(int(match.group(1)))
+
+
+def _retaken(task: Task) -> str:
+    if task.state is TaskState.LEASED:
+        return f"{task.label} was retaken by {task.agent} after your lease ended, or the lease is wrong."
+    return f"This is not a current lease of {task.label}, which is {task.state}."
+
+
+def _held(op: Operation, run: Run, task: Task) -> Task:
+    """The task of a current token, renewed."""
+    limits = op.policy(run).limits
+    if task.state is TaskState.LEASED:
+        if op.now >= tasks.lease_ceiling(task, limits):
+            raise LeaseLost(
+                f"The lease of {task.label} has reached its ceiling of {limits.lease_max_s:g} s.",
+                "Call claim_task.",
+            )
+        return op.tx.update(task, tasks.renewed(task, now=op.now, limits=limits))
+    if task.state is TaskState.READY and op.now < tasks.lease_ceiling(task, limits):
+        other = op.tx.leased_to(run.id, task.agent)
+        if other is not None:
+            raise LeaseLost(
+                f"Your lease of {task.label} ended, and you hold {other.label} now.",
+                f"Go on with {other.label}.",
+            )
+        return op.tx.update(task, tasks.renewed(task, now=op.now, limits=limits))
+    if task.state is TaskState.SUBMITTED:
+        raise LeaseLost(
+            f"{task.label} has a result that is being checked; its verdict comes as news.",
+            "Call claim_task for other work.",
+        )
+    raise LeaseLost(f"{task.label} is {task.state}{_because(task)}.", "Call claim_task.")
+
+
+def _because(task: Task) -> str:
+    if task.state is TaskState.DONE and task.result:
+        return f" by E{task.result}"
+    return f" ({task.reason})" if task.reason else ""

@@ -1,0 +1,154 @@
+"""One operation on the board: a transaction, the time, and what every use case needs of them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from delm_mcp.board.ids import Ids
+from delm_mcp.domain.model import Agent, Change, ContextChange, Entry, EntryId, Run, RunId, RunState, Task
+from delm_mcp.domain.policy import Policy, parse
+from delm_mcp.domain.rendering import news_line
+from delm_mcp.domain.text import tokens
+from delm_mcp.errors import NotFound, RequestReused, RunClosed
+from delm_mcp.store.base import Tx
+
+NEWS_TOKENS = 800
+
+
+@dataclass(slots=True)
+class Operation:
+    """A transaction with the time at which it happens.
+
+    Rows are immutable, so `save` keeps the newest version of a run beside the transaction: an
+    operation may change its run several times.
+    """
+
+    tx: Tx
+    now: float
+    ids: Ids
+    _versions: dict[str, int] = field(default_factory=dict)
+
+    def run(self, run: str) -> Run:
+        """The run, as this operation left it so far.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        found = self.tx.run(RunId(run))
+        if found is None:
+            known = ", ".join(row.id for row in self.tx.runs()[-5:]) or "none yet"
+            raise NotFound(f"There is no run {run[:64]!r} on this board.", f"Runs here: {known}.")
+        return found
+
+    def open_run(self, run: str) -> Run:
+        """The run, which must be open.
+
+        Raises:
+            NotFound: There is no such run.
+            RunClosed: It is finished, cancelled or stalled.
+        """
+        found = self.run(run)
+        if found.state is not RunState.OPEN:
+            raise RunClosed(*closed(found))
+        return found
+
+    def policy(self, run: Run) -> Policy:
+        return parse(run.policy)
+
+    def entry(self, entry: int) -> Entry:
+        """Raises: NotFound: There is no such entry."""
+        found = self.tx.entry(EntryId(entry))
+        if found is None:
+            raise NotFound(f"There is no entry E{entry}.", "read_context lists the entries of a run.")
+        return found
+
+    def publish(self, entry: Entry, what: Change, note: str = "", audience: str = "") -> int:
+        """Write one line of the context's history; the whole operation is one version.
+
+        Returns:
+            The version.
+        """
+        run = self.run(entry.run)
+        version = self._versions.get(run.id)
+        if version is None:
+            version = self._versions[run.id] = run.version + 1
+            self.tx.update(run, replace(run, version=version))
+        self.tx.insert(ContextChange(0, run.id, version, entry.id, what, note, audience))
+        return version
+
+    def news(self, run: Run, agent: Agent | None, *, since: int | None = None) -> tuple[tuple[str, ...], int]:
+        """Lines about what changed since the agent's last acknowledged version, within a bound.
+
+        Returns:
+            The lines, and the version that they reach (a version boundary, so that acknowledging it
+            loses nothing).
+        """
+        if agent is None:
+            return (), run.version
+        after = agent.acked if since is None else max(agent.acked, since)
+        lines: list[str] = []
+        used, reached = 0, after
+        for change in self.tx.changes(run.id, after, run.version, limit=500):
+            if change.audience not in {"", agent.name}:
+                continue
+            if used > NEWS_TOKENS and change.version > reached:
+                lines.append(f"more: read_context since={reached}")
+                return tuple(lines), reached
+            text = news_line(change, self.entry(change.entry), agent.name).rstrip("\n")
+            lines.append(text)
+            used += tokens(text)
+            reached = change.version
+        return tuple(lines), run.version
+
+
+def closed(run: Run) -> tuple[str, str]:
+    """Why nothing can be done in a run that is not open, and what would work."""
+    why = f": {run.reason}" if run.reason else ""
+    problem = f"Run {run.id} is {run.state}{why}."
+    if run.state is RunState.STALLED:
+        return problem, "Its owner can add tasks, which opens it again."
+    return problem, "Stop, or open a new run with add_tasks(goal=..., tasks=[...])."
+
+
+class Once:
+    """A write that happens once: sent again, it is answered as the first time.
+
+    Args:
+        scope: Within what the id is unique, e.g. a lease.
+        content: What was asked for; without a `given` id, the content is the id.
+        given: The caller's `request_id`, or empty.
+
+    Attributes:
+        answered: What was answered the first time, or None if this is the first time.
+
+    Raises:
+        RequestReused: The id was used before with other content.
+    """
+
+    def __init__(self, op: Operation, tool: str, scope: str, content: str, given: str) -> None:
+        self._op, self._scope = op, scope
+        self._fingerprint = hashlib.sha256(
+            f"{tool}\0{scope}\0{content}".encode("utf-8", "replace")
+        ).hexdigest()
+        self._id = f"{tool}:{given}" if given else self._fingerprint
+        before = op.tx.remembered(scope, self._id)
+        if before is not None and before[0] != self._fingerprint:
+            raise RequestReused(
+                f"request_id {given[:40]!r} was used before with other content.", "Use a new request_id."
+            )
+        self.answered = before[1] if before else None
+
+    def answer(self, text: str) -> None:
+        """Keep what is needed to answer again."""
+        self._op.tx.remember(self._scope, self._id, self._fingerprint, text)
+
+
+def seconds(value: float) -> float:
+    """A duration for an answer."""
+    return round(max(0.0, value), 1)
+
+
+def labels(tasks: Sequence[Task], limit: int = 8) -> str:
+    """Task labels for a sentence."""
+    listed = ", ".join(task.label for task in tasks[:limit])
+    return listed + (f" and {len(tasks) - limit} more" if len(tasks) > limit else "")

@@ -1,0 +1,359 @@
+"""Versioned, verified writes: an entry is proposed, checked, and only then seen by others.
+
+`submit` is the first transaction: what the board alone can judge is judged there, and an entry that
+needs no more is admitted or rejected at once. Otherwise it is pending, with its checks queued.
+`settle` is the second one, once an outside check has a verdict: what changed meanwhile is judged
+again before the entry is admitted at the next version.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from delm_mcp.board import queue
+from delm_mcp.board.operation import Operation
+from delm_mcp.domain import admission, entries, tasks
+from delm_mcp.domain.admission import Board, Proposal
+from delm_mcp.domain.model import (
+    Agent,
+    Change,
+    Check,
+    CheckId,
+    CheckState,
+    Entry,
+    EntryId,
+    EntryState,
+    Evidence,
+    Kind,
+    Receipt,
+    Run,
+    RunState,
+    Task,
+    TaskId,
+    TaskKind,
+    TaskState,
+    Verdict,
+)
+from delm_mcp.domain.policy import CheckName
+from delm_mcp.domain.text import shortened
+from delm_mcp.errors import Conflict, InvalidInput, NotAllowed
+
+AGAIN = (CheckName.FRESH, CheckName.NOVEL)
+"""What may have changed while a slow check ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who proposes, and the task that it holds if it shows a lease."""
+
+    run: Run
+    agent: Agent
+    task: Task | None
+
+
+def facts_for(op: Operation, run: Run, proposal: Proposal) -> Board:
+    """What the checks may know of the board now."""
+    labels = {*proposal.supersedes, *proposal.derived_from}
+    related = {label: entry for label in labels if (entry := op.tx.entry(EntryId(label)))}
+    return Board(
+        run=run,
+        policy=op.policy(run),
+        related=related,
+        key_holder=op.tx.live_with_key(run.id, proposal.key) if proposal.key else None,
+        same_gist=op.tx.live_with_gist(run.id, admission.key_of(proposal)),
+    )
+
+
+def submit(
+    op: Operation, author: Author, proposal: Proposal, *, commit: str, secrets: Sequence[str], worker: str
+) -> Entry:
+    """Judge what the board can judge; admit, reject, or queue the checks that are left.
+
+    Args:
+        commit: The full commit of a patch, resolved; empty without one.
+        secrets: What the detector found in the proposal's texts.
+        worker: This process, which runs quick checks itself right after this transaction.
+
+    Raises:
+        NotAllowed: The lease does not carry this right (answers need the decide lease).
+        Conflict: The task waits for the verdict on an earlier result.
+    """
+    _refuse_misplaced(op, author, proposal)
+    board = facts_for(op, author.run, proposal)
+    names = board.policy.of(proposal.kind)
+    receipts = admission.judge_on_board(proposal, board, names, secrets, op.now)
+    entry = _draft(op, author, proposal, commit, receipts, withheld=bool(secrets))
+    failed = next((receipt for receipt in receipts if receipt.verdict is not Verdict.PASS), None)
+    if failed is not None:
+        rejected = replace(entries.transition(entry, entries.Event.REJECT), reason=_reason(failed))
+        return op.tx.insert(replace(rejected, decided_at=op.now))
+    outside = admission.outside_checks(proposal, board)
+    if not outside:
+        return _conclude(op, op.tx.insert(entry), quick=True)
+    entry = op.tx.insert(entry)
+    _queue_check(op, entry, outside[0], worker)
+    if author.task is not None and proposal.completes:
+        op.tx.update(author.task, tasks.transition(author.task, tasks.Event.SUBMIT))
+    return entry
+
+
+def _refuse_misplaced(op: Operation, author: Author, proposal: Proposal) -> None:
+    task = author.task
+    if proposal.completes and task is None:
+        raise InvalidInput("completes needs the lease of the task that is completed.", "Pass lease=...")
+    deciding = task is not None and task.kind is TaskKind.DECIDE
+    if proposal.kind is Kind.ANSWER and not deciding:
+        raise NotAllowed(
+            "Only the holder of the decide task may answer; it appears when everything else is done.",
+            "Propose your finding as kind=fact, or go on with claim_task.",
+        )
+    if proposal.kind is Kind.ANSWER and not proposal.completes:
+        raise InvalidInput("An answer finishes the run.", "Pass completes=true with kind=answer.")
+    if deciding and proposal.completes and proposal.kind is not Kind.ANSWER:
+        raise NotAllowed(
+            "A decide task is answered with add_tasks or with kind=answer.",
+            "Pass kind=answer, or completes=false.",
+        )
+    if (
+        proposal.kind is Kind.ANSWER
+        and task is not None
+        and not queue.only_decision_open(op, author.run, task)
+    ):
+        raise Conflict(
+            "There is open work again, so the run cannot end yet.",
+            f"update_task(lease={task.lease}, action=release), then claim_task.",
+        )
+
+
+def _draft(
+    op: Operation, author: Author, proposal: Proposal, commit: str, receipts: list[Receipt], *, withheld: bool
+) -> Entry:
+    """The entry as it will be stored; a text in which a secret was found is not."""
+    hidden = "[withheld: it contained a secret]"
+    return Entry(
+        id=EntryId(0),
+        run=author.run.id,
+        kind=proposal.kind,
+        gist=hidden if withheld else proposal.gist.strip(),
+        summary="" if withheld else proposal.summary,
+        raw="" if withheld else proposal.raw,
+        scope="" if withheld else proposal.scope.strip(),
+        key="" if withheld else proposal.key.strip(),
+        agent=author.agent.name,
+        principal=author.agent.principal,
+        task=author.task.id if author.task else 0,
+        completes=proposal.completes,
+        evidence=() if withheld else proposal.evidence,
+        supersedes=proposal.supersedes,
+        derived_from=proposal.derived_from,
+        base_version=proposal.base_version,
+        gist_key="" if withheld else admission.key_of(proposal),
+        flags=admission.flags(proposal),
+        receipts=tuple(receipts),
+        commit=commit,
+        proposed_at=op.now,
+    )
+
+
+def _reason(receipt: Receipt) -> str:
+    return f"{receipt.check}: {receipt.reason}"
+
+
+def _queue_check(op: Operation, entry: Entry, name: CheckName, worker: str) -> None:
+    """Queue one outside check. A quick one starts out leased to the process that queued it."""
+    check = Check(CheckId(0), entry.run, entry.id, name, created_at=op.now)
+    if name is CheckName.QUOTES and worker:
+        check = replace(
+            check, state=CheckState.RUNNING, worker=worker, lease_until=op.now + CHECK_LEASE_S, tries=1
+        )
+    op.tx.insert(check)
+
+
+CHECK_LEASE_S = 30.0
+
+
+def proposal_of(entry: Entry) -> Proposal:
+    """The proposal that an entry was made of."""
+    return Proposal(
+        kind=entry.kind,
+        gist=entry.gist,
+        summary=entry.summary,
+        raw=entry.raw,
+        evidence=entry.evidence,
+        scope=entry.scope,
+        key=entry.key,
+        supersedes=entry.supersedes,
+        derived_from=entry.derived_from,
+        base_version=entry.base_version,
+        completes=entry.completes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an outside check found.
+
+    Attributes:
+        receipt: The verdict.
+        evidence: The entry's evidence with what the server found out about it.
+        head: What the run's head was, and becomes if the entry is admitted; empty for no change.
+        detail: The in-toto statement, for the check's row.
+    """
+
+    receipt: Receipt
+    evidence: tuple[Evidence, ...] | None = None
+    tested_head: str = ""
+    new_head: str = ""
+    detail: dict[str, object] | None = None
+
+
+def settle(op: Operation, check: Check, finding: Finding, *, worker: str, quick: bool) -> Entry | None:
+    """Write down a verdict, and go on to the next check or to the decision.
+
+    Args:
+        check: The check as it was taken.
+        quick: The proposing call is still there, so a rejected task keeps its lease.
+
+    Returns:
+        The entry, or None when the verdict does not count: somebody else took the check over, or the
+        run's head moved while it ran, in which case it is queued again.
+    """
+    current = op.tx.check(check.id)
+    if current is None or current.state is not CheckState.RUNNING or current.worker != worker:
+        return None
+    entry, run = op.entry(check.entry), op.run(check.run)
+    if finding.tested_head and run.head != finding.tested_head and finding.receipt.verdict is Verdict.PASS:
+        op.tx.update(current, replace(current, state=CheckState.WAITING, worker="", tries=current.tries - 1))
+        return None
+    receipt = finding.receipt
+    op.tx.update(
+        current,
+        replace(
+            current,
+            state=CheckState.DONE,
+            verdict=receipt.verdict,
+            reason=shortened(receipt.reason, 4000),
+            receipt=dict(finding.detail or {}),
+            ended_at=op.now,
+            lease_until=0.0,
+        ),
+    )
+    if entry.state is not EntryState.PENDING:
+        return entry
+    judged = replace(
+        entry,
+        receipts=(*entry.receipts, receipt),
+        evidence=finding.evidence if finding.evidence is not None else entry.evidence,
+        admitted_as=finding.new_head,
+    )
+    entry = op.tx.update(entry, judged)
+    if receipt.verdict is not Verdict.PASS:
+        return reject(op, entry, _reason(receipt), quick=quick)
+    remaining = _remaining(op, run, entry)
+    if remaining:
+        _queue_check(op, entry, remaining[0], worker="")
+        return entry
+    return _conclude(op, entry, quick=quick)
+
+
+def _remaining(op: Operation, run: Run, entry: Entry) -> list[CheckName]:
+    done = {receipt.check for receipt in entry.receipts}
+    proposal = proposal_of(entry)
+    return [
+        name for name in admission.outside_checks(proposal, facts_for(op, run, proposal)) if name not in done
+    ]
+
+
+def _conclude(op: Operation, entry: Entry, *, quick: bool) -> Entry:
+    """Every check that can run here has passed; judge again what may have changed, and admit."""
+    run = op.run(entry.run)
+    if run.state is not RunState.OPEN:
+        return reject(op, entry, f"run {run.id} is {run.state}", quick=quick)
+    proposal = proposal_of(entry)
+    board = facts_for(op, run, proposal)
+    again = [name for name in board.policy.of(entry.kind) if name in AGAIN]
+    moved = [
+        r
+        for r in admission.judge_on_board(proposal, board, again, (), op.now)
+        if r.verdict is not Verdict.PASS
+    ]
+    if moved:
+        return reject(op, entry, _reason(moved[0]) + " (changed while it was checked)", quick=quick)
+    if entry.kind is Kind.ANSWER and not _may_end(op, run, entry):
+        return reject(op, entry, "there is open work again, so the run cannot end yet", quick=quick)
+    if CheckName.PEERS in board.policy.of(entry.kind):
+        outcome = board.policy.peers.no_peers
+        note = "no peer can be asked in this version; by policy it counts as " + outcome
+        entry = op.tx.update(
+            entry,
+            replace(
+                entry, receipts=(*entry.receipts, Receipt(CheckName.PEERS, Verdict.ABSTAIN, note, op.now))
+            ),
+        )
+        if outcome != "attest":
+            return reject(op, entry, f"peers: {note}", quick=quick)
+    return admit(op, entry)
+
+
+def _may_end(op: Operation, run: Run, answer: Entry) -> bool:
+    decision = op.tx.task(TaskId(answer.task))
+    return decision is not None and queue.only_decision_open(op, run, decision)
+
+
+def admit(op: Operation, entry: Entry) -> Entry:
+    """Into the context at the next version, together with all that follows from it."""
+    for label in entry.supersedes:
+        old = op.entry(label)
+        op.tx.update(
+            old, replace(entries.transition(old, entries.Event.SUPERSEDE), reason=f"by {entry.label}")
+        )
+        heirs = [child.label for child in op.tx.derived_from(old.id) if child.state is EntryState.ADMITTED]
+        note = f"by {entry.label}" + (f"; {', '.join(heirs)} derive from it" if heirs else "")
+        op.publish(old, Change.SUPERSEDED, note)
+    admitted = replace(
+        entries.transition(entry, entries.Event.ADMIT),
+        strength=admission.strength(entry.receipts),
+        decided_at=op.now,
+    )
+    version = op.publish(admitted, Change.ADMITTED)
+    admitted = op.tx.update(entry, replace(admitted, version=version))
+    if entry.admitted_as:
+        run = op.run(entry.run)
+        op.tx.update(run, replace(run, head=entry.admitted_as))
+    task = op.tx.task(TaskId(entry.task)) if entry.task and entry.completes else None
+    if task is not None and task.state in {TaskState.LEASED, TaskState.SUBMITTED}:
+        queue.finish(op, task, result=entry.id, agent=entry.agent)
+    if entry.kind is Kind.ANSWER:
+        _finish_run(op, admitted)
+    return admitted
+
+
+def _finish_run(op: Operation, answer: Entry) -> None:
+    """The answer is in: what nobody could take is cancelled, and the run is over."""
+    run = op.run(answer.run)
+    for task in op.tx.tasks(run.id, [TaskState.BLOCKED, TaskState.READY]):
+        queue.cancel(op, task, f"the run was finished by {answer.label} without it")
+    op.tx.update(
+        run, replace(run, state=RunState.FINISHED, reason=f"answered by {answer.label}", ended_at=op.now)
+    )
+
+
+def reject(op: Operation, entry: Entry, reason: str, *, quick: bool) -> Entry:
+    """Kept, but never shown as context; its task goes back to its author."""
+    rejected = replace(
+        entries.transition(entry, entries.Event.REJECT), reason=shortened(reason, 4000), decided_at=op.now
+    )
+    rejected = op.tx.update(entry, replace(rejected, admitted_as=""))
+    task = op.tx.task(TaskId(entry.task)) if entry.task and entry.completes else None
+    if task is not None and task.state is TaskState.SUBMITTED:
+        limits = op.policy(op.run(entry.run)).limits
+        if quick:
+            until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
+            op.tx.update(task, replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until))
+        else:
+            op.tx.update(
+                task,
+                tasks.returned_late(task, reason=f"{entry.label} was rejected", now=op.now, limits=limits),
+            )
+    if not quick:
+        op.publish(rejected, Change.REJECTED, audience=entry.agent)
+    return rejected

@@ -1,0 +1,284 @@
+"""Tasks: claiming, keeping, giving up, finishing, and deciding when a run is drained."""
+
+from dataclasses import replace
+
+from delm_mcp.board.answers import Claim, Earlier, TaskView
+from delm_mcp.board.identity import Seat, label_id
+from delm_mcp.board.operation import Operation, seconds
+from delm_mcp.domain import drain, tasks
+from delm_mcp.domain.model import (
+    Agent,
+    EntryState,
+    Run,
+    RunState,
+    Task,
+    TaskId,
+    TaskKind,
+    TaskState,
+)
+from delm_mcp.domain.text import shortened
+from delm_mcp.errors import Conflict, NotAllowed, NotFound
+
+EXPIRE_SLICE = 64  # expired leases returned before a claim; more wait for the next one
+EARLIER = 5
+
+
+# -- claiming ------------------------------------------------------------------------------------
+
+
+def claim(op: Operation, run: Run, agent: Agent, wanted: str = "") -> Claim:
+    """Lease a task to an agent: the one that it holds, the one that it asks for, or the next."""
+    if run.state is not RunState.OPEN:
+        return _nothing(
+            op, run, agent, f"run {run.id} is {run.state}" + (f": {run.reason}" if run.reason else "")
+        )
+    limits = op.policy(run).limits
+    held = op.tx.leased_to(run.id, agent.name)
+    if held is not None and op.now < tasks.lease_ceiling(held, limits):
+        kept = op.tx.update(held, tasks.renewed(held, now=op.now, limits=limits))
+        return _claimed(op, run, agent, kept, reclaimed=True)
+    expire(op, run)
+    task = _asked_for(op, run, agent, wanted) if wanted else _next(op, run, agent)
+    if task is None:
+        return _nothing(op, run, agent, _why_nothing(op, run, agent))
+    leased = tasks.claimed(task, agent=agent.name, token=op.ids.token(), now=op.now, limits=limits)
+    return _claimed(op, run, agent, op.tx.update(task, leased), reclaimed=False)
+
+
+def could_claim(op: Operation, run: Run, agent: Agent) -> bool:
+    """Whether a claim would do more than answer "nothing ready"; reads only."""
+    return bool(
+        run.state is not RunState.OPEN
+        or op.tx.favoured(run.id, agent.name)
+        or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
+        or op.tx.expired(run.id, op.now, 1)
+        or _is_drained(op, run)
+    )
+
+
+def _next(op: Operation, run: Run, agent: Agent) -> Task | None:
+    """The task that waits for this agent, or the next one that its tags cover."""
+    found = op.tx.favoured(run.id, agent.name) or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
+    if found is None and _is_drained(op, run):
+        found = _open_decision(op, run)
+        if found is not None and found.favours not in {"", agent.name} and found.favours_until > op.now:
+            return None
+    return found
+
+
+def _asked_for(op: Operation, run: Run, agent: Agent, wanted: str) -> Task:
+    task = op.tx.task(TaskId(label_id(wanted, "T")))
+    if task is None or task.run != run.id:
+        raise NotFound(f"Run {run.id} has no task {wanted[:20]}.", "read_context view=queue lists its tasks.")
+    if task.state is not TaskState.READY:
+        holder = f" by {task.agent}" if task.state is TaskState.LEASED else ""
+        raise Conflict(
+            f"{task.label} is {task.state}{holder}.", "Call claim_task without task for the next one."
+        )
+    missing = set(task.needs) - set(agent.tags)
+    if missing:
+        raise NotAllowed(
+            f"{task.label} needs {', '.join(sorted(missing))}, which your tags do not cover.",
+            "Claim with tags=[...] if you have that, or claim another task.",
+        )
+    if task.favours not in {"", agent.name} and task.favours_until > op.now:
+        raise Conflict(
+            f"{task.label} is kept for {task.favours} for {seconds(task.favours_until - op.now)} s.",
+            "Claim another, or come back.",
+        )
+    return task
+
+
+def _claimed(op: Operation, run: Run, agent: Agent, task: Task, *, reclaimed: bool) -> Claim:
+    news, version = op.news(run, agent)
+    if not reclaimed:
+        op.tx.update(agent, replace(agent, told=version))
+    return Claim(
+        run=run.id,
+        agent=agent.name,
+        task=TaskView(task.label, task.kind, task.subject, task.detail, earlier(op, task)),
+        lease=task.lease,
+        expires_s=seconds(task.lease_until - op.now),
+        reclaimed=reclaimed,
+        version=version,
+        news=news,
+        next=_advice(task, agent),
+    )
+
+
+def _advice(task: Task, agent: Agent) -> str:
+    if task.kind is TaskKind.DECIDE:
+        return (
+            f"add_tasks(lease={task.lease}, tasks=[...]) if something is missing, else "
+            f"propose_update(lease={task.lease}, kind=answer, completes=true, derived_from=[...])"
+        )
+    return (
+        f"Do the task. Then propose_update(lease={task.lease}, completes=true, ...). "
+        f"Pass agent={agent.name} in calls without a lease."
+    )
+
+
+def earlier(op: Operation, task: Task) -> tuple[Earlier, ...]:
+    """Refused proposals for a task, newest last, so that nobody repeats them."""
+    refused = [
+        entry
+        for entry in op.tx.entries_of(task.id)
+        if entry.state in {EntryState.REJECTED, EntryState.RETRACTED}
+    ]
+    return tuple(
+        Earlier(entry.label, entry.kind, shortened(entry.gist, 300), shortened(entry.reason, 400))
+        for entry in refused[-EARLIER:]
+    )
+
+
+def _nothing(op: Operation, run: Run, agent: Agent, reason: str) -> Claim:
+    news, version = op.news(run, agent)
+    over = run.state is not RunState.OPEN
+    return Claim(
+        run=run.id,
+        agent=agent.name,
+        run_state=run.state,
+        reason=reason,
+        version=version,
+        news=news,
+        next="Stop: there is nothing left to do." if over else f"claim_task(agent={agent.name}, wait_s=25)",
+        retry_at=op.tx.next_expiry(run.id),
+    )
+
+
+def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
+    """One sentence on what the queue is busy with."""
+    counts = op.tx.task_counts(run.id)
+    busy = [
+        f"{counts[s]} {s}" for s in (TaskState.LEASED, TaskState.SUBMITTED, TaskState.BLOCKED) if s in counts
+    ]
+    stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
+    if stuck:
+        busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
+    if any(task.kind is TaskKind.DECIDE for task in op.tx.tasks(run.id, [TaskState.READY], limit=3)):
+        busy.append("the decision is kept for the agent that finished last")
+    return "nothing is ready for you: " + (", ".join(busy) or "the queue is empty")
+
+
+# -- leases that end -----------------------------------------------------------------------------
+
+
+def expire(op: Operation, run: Run) -> int:
+    """Return expired leases to the queue, a slice at a time; says how many."""
+    limits = op.policy(run).limits
+    ended = op.tx.expired(run.id, op.now, EXPIRE_SLICE)
+    for task in ended:
+        after = tasks.lost(task, tasks.Event.EXPIRE, reason=f"{task.agent} did not come back", limits=limits)
+        op.tx.update(task, after)
+        _if_failed(op, after)
+    return len(ended)
+
+
+def give_up(op: Operation, seat: Seat, note: str) -> Task:
+    """The holder says that it cannot do the task; an attempt is used."""
+    assert seat.task is not None  # noqa: S101 - by_lease always gives one
+    reason = note or f"{seat.agent.name} gave it up"
+    after = tasks.given_up(seat.task, reason=reason, limits=op.policy(seat.run).limits)
+    op.tx.update(seat.task, after)
+    _if_failed(op, after)
+    return after
+
+
+def release(op: Operation, seat: Seat, note: str) -> Task:
+    """The holder hands the task on; a loss is counted, so that nobody passes it round for ever."""
+    assert seat.task is not None  # noqa: S101 - by_lease always gives one
+    reason = note or f"{seat.agent.name} handed it on"
+    limits = op.policy(seat.run).limits
+    after = replace(tasks.lost(seat.task, tasks.Event.RELEASE, reason=reason, limits=limits), token="")
+    op.tx.update(seat.task, after)
+    _if_failed(op, after)
+    return after
+
+
+def _if_failed(op: Operation, task: Task) -> None:
+    """A failed task takes its dependants with it; a decide task that failed stalls its run."""
+    if task.state is not TaskState.FAILED:
+        return
+    op.tx.update(task, replace(task, ended_at=op.now))
+    cancel_dependants(op, task)
+    if task.kind is TaskKind.DECIDE:
+        stall(op, op.run(task.run), f"nobody could decide: {task.reason}")
+
+
+def cancel_dependants(op: Operation, task: Task) -> None:
+    """Cancel everything that waits for a task which will never be done."""
+    waiting = [task]
+    while waiting:
+        gone = waiting.pop()
+        for dependant in op.tx.needed_by(gone.id):
+            if dependant.state in {TaskState.BLOCKED, TaskState.READY}:
+                reason = f"{gone.label} {gone.state}: {gone.reason}"
+                waiting.append(cancel(op, dependant, shortened(reason, 300)))
+
+
+def cancel(op: Operation, task: Task, reason: str) -> Task:
+    after = replace(
+        tasks.transition(task, tasks.Event.CANCEL), reason=reason, ended_at=op.now, lease_until=0.0
+    )
+    return op.tx.update(task, after)
+
+
+def finish(op: Operation, task: Task, *, result: int, agent: str) -> Task:
+    """Done: its dependants lose a blocker, and its agent is the one that finished last."""
+    done = op.tx.update(task, tasks.finished(task, result=result, now=op.now))
+    for dependant in op.tx.needed_by(task.id):
+        if dependant.state is TaskState.BLOCKED:
+            left = replace(dependant, blocked_by=dependant.blocked_by - 1)
+            op.tx.update(dependant, left if left.blocked_by else tasks.transition(left, tasks.Event.UNBLOCK))
+    run = op.run(task.run)
+    op.tx.update(run, replace(run, last_finisher=agent))
+    return done
+
+
+# -- drained -------------------------------------------------------------------------------------
+
+
+def _is_drained(op: Operation, run: Run) -> bool:
+    activity = drain.Activity(
+        leased=len(op.tx.tasks(run.id, [TaskState.LEASED], limit=1)),
+        submitted=len(op.tx.tasks(run.id, [TaskState.SUBMITTED], limit=1)),
+        open_checks=op.tx.open_checks(run.id),
+        ready_needs=op.tx.ready_needs(run.id),
+    )
+    return drain.drained(activity, op.tx.agents(run.id), op.now, op.policy(run).limits)
+
+
+def only_decision_open(op: Operation, run: Run, decision: Task) -> bool:
+    """Whether a run is drained but for its decide task."""
+    others = [
+        task
+        for task in op.tx.tasks(run.id, [TaskState.LEASED, TaskState.SUBMITTED], limit=2)
+        if task.id != decision.id
+    ]
+    activity = drain.Activity(len(others), 0, op.tx.open_checks(run.id), op.tx.ready_needs(run.id))
+    return drain.drained(activity, op.tx.agents(run.id), op.now, op.policy(run).limits)
+
+
+def _open_decision(op: Operation, run: Run) -> Task | None:
+    """The run's decide task, made now if it has none; None when the run stalls instead."""
+    limits = op.policy(run).limits
+    grace = limits.decide_grace_s if run.last_finisher else 0.0
+    stuck = op.tx.tasks(run.id, [TaskState.READY, TaskState.BLOCKED], limit=20)
+    return op.tx.insert(
+        Task(
+            TaskId(0),
+            run.id,
+            TaskKind.DECIDE,
+            drain.DECIDE_SUBJECT,
+            drain.decide_detail(run.goal, stuck),
+            rank=tasks.rank(TaskKind.DECIDE, 0),
+            favours=run.last_finisher if grace else "",
+            favours_until=op.now + grace if grace else 0.0,
+            created_at=op.now,
+        )
+    )
+
+
+def stall(op: Operation, run: Run, reason: str) -> Run:
+    """Nobody can go on; the owner, or whoever adds tasks, can open the run again."""
+    return op.tx.update(run, replace(run, state=RunState.STALLED, reason=reason, ended_at=op.now))

@@ -1,0 +1,245 @@
+"""Reading: the context, entries unfolded, the queue, and what stands behind an entry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from delm_mcp.board.answers import Reading
+from delm_mcp.board.identity import label_id
+from delm_mcp.board.operation import Operation, seconds
+from delm_mcp.domain import rendering
+from delm_mcp.domain.drain import is_live
+from delm_mcp.domain.model import (
+    UNFINISHED,
+    Agent,
+    Entry,
+    EntryId,
+    EntryState,
+    Kind,
+    Run,
+    RunState,
+    Task,
+    TaskState,
+)
+from delm_mcp.domain.text import fenced, shortened, tokens
+from delm_mcp.errors import InvalidInput, NotFound
+
+VIEWS = ("context", "queue", "why")
+LEVELS = ("gist", "summary", "raw")
+MAX_BUDGET = 20_000
+QUEUE_TASKS = 200
+MATCHES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a reader asks for; see the read_context tool."""
+
+    since: int = 0
+    at: int = 0
+    view: str = "context"
+    entries: tuple[str, ...] = ()
+    level: str = "gist"
+    kind: str = ""
+    query: str = ""
+    budget_tokens: int = 2000
+
+
+def read(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
+    """Answer a read.
+
+    Raises:
+        InvalidInput: An unknown view, level or kind, or a version out of range; says what there is.
+        NotFound: An entry that the run does not have.
+    """
+    _refuse_odd(run, wanted)
+    if wanted.view == "queue":
+        return _queue(op, run)
+    if wanted.entries or wanted.view == "why":
+        return _entries(op, run, wanted)
+    return _context(op, run, agent, wanted)
+
+
+def _refuse_odd(run: Run, wanted: Wanted) -> None:
+    if wanted.view not in VIEWS:
+        raise InvalidInput(f"There is no view {wanted.view[:20]!r}.", f"Views: {', '.join(VIEWS)}.")
+    if wanted.level not in LEVELS:
+        raise InvalidInput(f"There is no level {wanted.level[:20]!r}.", f"Levels: {', '.join(LEVELS)}.")
+    if wanted.kind and wanted.kind not in list(Kind):
+        raise InvalidInput(f"There is no kind {wanted.kind[:20]!r}.", f"Kinds: {', '.join(Kind)}.")
+    for name, version in (("since", wanted.since), ("at", wanted.at)):
+        if not 0 <= version <= run.version:
+            raise InvalidInput(
+                f"{name}={version} is not a version of this context, which is at {run.version}."
+            )
+    if not 1 <= wanted.budget_tokens <= MAX_BUDGET:
+        raise InvalidInput(f"budget_tokens={wanted.budget_tokens} is not within 1 to {MAX_BUDGET}.")
+
+
+def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
+    upto = wanted.at or run.version
+    known: dict[int, Entry] = {}
+
+    def entry_of(entry: int) -> Entry:
+        if entry not in known:
+            known[entry] = op.entry(entry)
+        return known[entry]
+
+    # Each line has at least a token, so a budget bounds how many changes are worth fetching.
+    limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens + 1
+    changes = [c for c in op.tx.changes(run.id, wanted.since, upto, limit) if not c.audience]
+    seen = rendering.view(
+        changes,
+        entry_of,
+        upto=upto,
+        budget_tokens=wanted.budget_tokens,
+        wanted=_filter(op, run, wanted),
+    )
+    following = f"read_context(since={seen.version_read})" if seen.more else ""
+    return Reading(
+        run=run.id,
+        run_state=run.state,
+        text=seen.text,
+        version_read=seen.version_read,
+        more=seen.more,
+        version=run.version,
+        news=_own_news(op, run, agent, wanted),
+        next=following or (_go_on(run)),
+        items=tuple(_item(entry_of(c.entry)) for c in changes if c.version <= seen.version_read)
+        if wanted.kind
+        else (),
+    )
+
+
+def _go_on(run: Run) -> str:
+    return "claim_task" if run.state is RunState.OPEN else f"Stop: the run is {run.state}."
+
+
+def _filter(op: Operation, run: Run, wanted: Wanted) -> Callable[[Entry], bool]:
+    matches: set[EntryId] | None = None
+    if wanted.query:
+        words = [word for word in wanted.query.split() if any(char.isalnum() for char in word)][:16]
+        matches = set(op.tx.matching(run.id, words, MATCHES)) if words else set()
+    return lambda entry: (
+        (not wanted.kind or entry.kind == wanted.kind) and (matches is None or entry.id in matches)
+    )
+
+
+def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> tuple[str, ...]:
+    """Verdicts on the reader's own work; the rest of the news is the text itself."""
+    if agent is None or wanted.view != "context":
+        return ()
+    own = [
+        c
+        for c in op.tx.changes(run.id, max(agent.acked, wanted.since), run.version)
+        if c.audience == agent.name
+    ]
+    return tuple(rendering.news_line(c, op.entry(c.entry), agent.name).rstrip("\n") for c in own[-20:])
+
+
+def _entries(op: Operation, run: Run, wanted: Wanted) -> Reading:
+    if not wanted.entries:
+        raise InvalidInput("view=why needs entries=[E12].", "Name the entry to explain.")
+    pieces: list[str] = []
+    items: list[dict[str, Any]] = []
+    left: list[str] = []
+    for label in wanted.entries:
+        entry = op.tx.entry(EntryId(label_id(label, "E")))
+        if entry is None or entry.run != run.id:
+            raise NotFound(f"Run {run.id} has no entry {label[:20]}.", "read_context lists its entries.")
+        text = rendering.why(entry) if wanted.view == "why" else rendering.unfold(entry, wanted.level)
+        room = wanted.budget_tokens - tokens("".join(pieces))
+        if pieces and tokens(text) > room:
+            left.append(entry.label)
+            continue
+        pieces.append(_cut(text, room))
+        items.append(_item(entry))
+    return Reading(
+        run=run.id,
+        run_state=run.state,
+        text="".join(pieces),
+        version_read=run.version,
+        more=bool(left),
+        version=run.version,
+        next=f"read_context(entries=[{', '.join(left)}])" if left else _go_on(run),
+        items=tuple(items),
+    )
+
+
+def _cut(text: str, room_tokens: int) -> str:
+    """A text within its budget; a cut is shown with what would show the rest."""
+    if tokens(text) <= room_tokens:
+        return text
+    kept = text[: room_tokens * 4].rsplit("\n", 1)[0]
+    needed = min(tokens(text), MAX_BUDGET)
+    return f"{kept}\n(cut: {tokens(text)} tokens in all; ask with budget_tokens={needed})\n"
+
+
+def _item(entry: Entry) -> dict[str, Any]:
+    """An entry's facts, for readers of the structured form."""
+    return {
+        "entry": entry.label,
+        "kind": entry.kind.value,
+        "state": entry.state.value,
+        "strength": entry.strength.value,
+        "agent": entry.agent,
+        "version": entry.version,
+        "scope": entry.scope,
+        "gist": entry.gist,
+        "reason": entry.reason,
+        "commit": entry.commit,
+    }
+
+
+def _queue(op: Operation, run: Run) -> Reading:
+    """The queue in words and as rows: unfinished tasks first, then agents, then what was refused."""
+    counts = op.tx.task_counts(run.id)
+    rows = op.tx.tasks(run.id, UNFINISHED, limit=QUEUE_TASKS)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no tasks"
+    lines = [f"run {run.id} {run.state}: {summary}"]
+    lines += [_task_line(op, task) for task in rows]
+    limits = op.policy(run).limits
+    for agent in op.tx.agents(run.id):
+        seen = "here" if is_live(agent, op.now, limits) else "gone"
+        lines.append(f"agent {agent.name} {seen}, seen {seconds(op.now - agent.seen_at):g} s ago")
+    return Reading(
+        run=run.id,
+        run_state=run.state,
+        text="\n".join(lines) + "\n",
+        version_read=run.version,
+        more=sum(counts.get(state, 0) for state in UNFINISHED) > len(rows),
+        version=run.version,
+        next=_go_on(run),
+        items=tuple(_task_item(task) for task in rows),
+    )
+
+
+def _task_line(op: Operation, task: Task) -> str:
+    parts = [f"{task.label} {task.state}"]
+    if task.state is TaskState.LEASED:
+        parts.append(f"by {task.agent}, {seconds(task.lease_until - op.now):g} s left")
+    if task.state is TaskState.BLOCKED:
+        parts.append(
+            "after " + ", ".join(t.label for t in op.tx.waits_for(task.id) if t.state is not TaskState.DONE)
+        )
+    if task.needs:
+        parts.append(f"needs {'+'.join(task.needs)}")
+    if task.reason:
+        parts.append(f"({shortened(task.reason, 120)})")
+    return f"{' '.join(parts)}: {fenced(shortened(task.subject, 160))}"
+
+
+def _task_item(task: Task) -> dict[str, Any]:
+    return {
+        "task": task.label,
+        "kind": task.kind.value,
+        "state": task.state.value,
+        "subject": task.subject,
+        "agent": task.agent,
+        "priority": task.priority,
+        "attempts": task.attempts,
+        "losses": task.losses,
+    }
+
+
+LIVE = (EntryState.ADMITTED, EntryState.SUSPECT)

@@ -1,0 +1,189 @@
+"""Runs: opening, opening again, ending, and describing them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from delm_mcp.board import queue
+from delm_mcp.board.answers import Added, Queued, Updated
+from delm_mcp.board.identity import Seat, label_id
+from delm_mcp.board.operation import Operation, closed
+from delm_mcp.domain.model import (
+    UNFINISHED,
+    Caller,
+    Command,
+    EntryState,
+    Kind,
+    Role,
+    Run,
+    RunId,
+    RunState,
+    Source,
+    TaskId,
+    TaskState,
+)
+from delm_mcp.domain.policy import Policy, dump
+from delm_mcp.errors import InvalidInput, NotAllowed, RunClosed
+
+MAX_GOAL = 4_000
+MAX_SOURCE = 20_000_000
+STANDARD = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a run is opened with: snapshotted, and never read again from files that agents can edit.
+
+    Attributes:
+        sources: `(name, text)` of the documents that quotes are checked against.
+        repo: The main worktree of the repository, empty for a run without one.
+        base: The full commit that the run starts from.
+    """
+
+    goal: str = ""
+    commands: tuple[Command, ...] = ()
+    policy: Policy = STANDARD
+    sources: tuple[tuple[str, str], ...] = ()
+    repo: str = ""
+    base: str = ""
+    run: str = ""
+
+
+def open_run(op: Operation, caller: Caller, opening: Opening) -> Run:
+    """Open a run.
+
+    Raises:
+        InvalidInput: No goal, a name that is taken, or something over its limit.
+        NotAllowed: The token is for named runs only.
+    """
+    if caller.runs:
+        raise NotAllowed("This token is for named runs only.", f"Yours: {', '.join(sorted(caller.runs))}.")
+    if not opening.goal.strip() or len(opening.goal) > MAX_GOAL:
+        raise InvalidInput(f"A goal has 1 to {MAX_GOAL} characters; this one has {len(opening.goal)}.")
+    run_id = opening.run or op.ids.run_id()
+    if op.tx.run(RunId(run_id)) is not None:
+        raise InvalidInput(f"There is a run {run_id!r} already.", "Choose another name, or leave it out.")
+    run = op.tx.insert(
+        Run(
+            RunId(run_id),
+            opening.goal.strip(),
+            policy=dump(opening.policy),
+            commands=opening.commands,
+            repo=opening.repo,
+            base=opening.base,
+            head=opening.base,
+            opened_at=op.now,
+            opened_by=caller.principal,
+        )
+    )
+    for name, text in opening.sources:
+        add_source(op, run, name, text)
+    return run
+
+
+def add_source(op: Operation, run: Run, name: str, text: str) -> Source:
+    """Register a document that quotes are checked against.
+
+    Raises:
+        InvalidInput: A name that is taken, or a text over the limit.
+    """
+    if len(text) > MAX_SOURCE:
+        raise InvalidInput(f"The source {name!r} has {len(text)} characters; the limit is {MAX_SOURCE}.")
+    if any(source.name == name for source in op.tx.sources(run.id)):
+        raise InvalidInput(f"Run {run.id} has a source {name!r} already.", "Register it under another name.")
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return op.tx.insert(Source(0, run.id, name, digest, text, op.now))
+
+
+def reopen(op: Operation, run: Run) -> Run:
+    """Open a stalled run again; it gets one more round."""
+    return op.tx.update(
+        run, replace(run, state=RunState.OPEN, reason="", ended_at=0.0, rounds=max(0, run.rounds - 1))
+    )
+
+
+def cancel_run(op: Operation, caller: Caller, run: str, reason: str) -> Run:
+    """Cancel a run and everything unfinished in it.
+
+    Raises:
+        NotAllowed: The caller is not an owner.
+        RunClosed: It is over already.
+    """
+    if caller.role is not Role.OWNER:
+        raise NotAllowed("Only an owner may cancel a run.", "Ask for a token with the role owner.")
+    found = op.run(run)
+    if found.state not in {RunState.OPEN, RunState.STALLED}:
+        raise RunClosed(*closed(found))
+    for task in op.tx.tasks(found.id, UNFINISHED):
+        queue.cancel(op, task, reason)
+    found = op.run(run)
+    return op.tx.update(found, replace(found, state=RunState.CANCELLED, reason=reason, ended_at=op.now))
+
+
+# -- answers about queued tasks --------------------------------------------------------------------
+
+
+def queued(op: Operation, run: Run, seat: Seat | None, added: Sequence[Added]) -> Queued:
+    """The answer to `add_tasks`."""
+    news, version = op.news(run, seat.agent if seat else None)
+    return Queued(
+        run=run.id,
+        run_state=run.state,
+        tasks=tuple(added),
+        version=version,
+        news=news,
+        next="claim_task" if run.state is RunState.OPEN else f"Stop: {run.reason}.",
+    )
+
+
+def remembered_queue(answer: Queued) -> str:
+    """What is kept of an answer to `add_tasks`."""
+    return json.dumps([answer.run, [[task.id, task.existed] for task in answer.tasks]])
+
+
+def queued_before(op: Operation, kept: str) -> Queued:
+    """The answer to `add_tasks` given again, with the tasks as they are now."""
+    run, rows = json.loads(kept)
+    added = []
+    for label, existed in rows:
+        task = op.tx.task(TaskId(label_id(label, "T")))
+        added.append(Added(label, task.state if task else TaskState.CANCELLED, existed))
+    return queued(op, op.run(run), None, added)
+
+
+def updated_before(op: Operation, label: str) -> Updated:
+    """The answer to `update_task` given again."""
+    task = op.tx.task(TaskId(label_id(label, "T")))
+    assert task is not None  # noqa: S101 - a remembered task is never deleted
+    return Updated(task=label, state=task.state, version=op.run(task.run).version, next="claim_task")
+
+
+# -- describing ------------------------------------------------------------------------------------
+
+
+def summary(op: Operation, run: Run) -> dict[str, Any]:
+    """A run in figures, for `status`."""
+    head = op.tx.log_head(run.id)
+    entries = op.tx.entries(run.id)
+    states = {state.value: sum(entry.state is state for entry in entries) for state in EntryState}
+    answer = next((e for e in entries if e.kind is Kind.ANSWER and e.state is EntryState.ADMITTED), None)
+    return {
+        "run": run.id,
+        "goal": run.goal,
+        "state": run.state.value,
+        "reason": run.reason,
+        "version": run.version,
+        "base": run.base,
+        "head": run.head,
+        "commands": [command.name for command in run.commands],
+        "opened_at": run.opened_at,
+        "ended_at": run.ended_at,
+        "rounds": run.rounds,
+        "tasks": {state.value: count for state, count in op.tx.task_counts(run.id).items()},
+        "entries": {state: count for state, count in states.items() if count},
+        "open_checks": op.tx.open_checks(run.id),
+        "answer": answer.gist if answer else "",
+        "log": {"rows": head.seq if head else 0, "head": head.hash if head else ""},
+    }

@@ -1,0 +1,142 @@
+"""Find credentials in what agents write, with detect-secrets, before it is stored and shown to others.
+
+Only detectors of tokens with a shape of their own, called directly: detect-secrets' settings are
+process-global and its scanners go through them, while a detector object is a tuple of compiled
+patterns and safe in any thread. Left out, because engineering text trips them:
+
+- high entropy (commit names, digests);
+- keywords (`login("bob", password="pw")` in a test, "the secret: ..." in prose);
+- vendors whose tokens are any word of a certain length behind `key` or `token` (IBM, Cloudant, SoftLayer),
+  and public IP addresses.
+
+What detect-secrets does not know yet and coding agents are likely to hold is added in its own way.
+"""
+
+import importlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Protocol
+
+_DETECTORS = (
+    ("artifactory", "ArtifactoryDetector"),
+    ("aws", "AWSKeyDetector"),
+    ("azure_storage_key", "AzureStorageKeyDetector"),
+    ("basic_auth", "BasicAuthDetector"),
+    ("discord", "DiscordBotTokenDetector"),
+    ("github_token", "GitHubTokenDetector"),
+    ("gitlab_token", "GitLabTokenDetector"),
+    ("jwt", "JwtTokenDetector"),
+    ("mailchimp", "MailchimpDetector"),
+    ("npm", "NpmDetector"),
+    ("openai", "OpenAIDetector"),
+    ("private_key", "PrivateKeyDetector"),
+    ("pypi_token", "PypiTokenDetector"),
+    ("sendgrid", "SendGridDetector"),
+    ("slack", "SlackDetector"),
+    ("square_oauth", "SquareOAuthDetector"),
+    ("stripe", "StripeDetector"),
+    ("telegram_token", "TelegramBotTokenDetector"),
+    ("twilio", "TwilioKeyDetector"),
+)
+
+_ADDED = (
+    # Public token formats: the prefixes are documented by their issuers.
+    ("Anthropic API Key", r"sk-ant-[a-z0-9]{3,12}-[A-Za-z0-9_-]{40,200}"),
+    ("GitHub Token", r"github_pat_[A-Za-z0-9_]{60,100}"),
+    ("Google API Key", r"AIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])"),
+    ("Hugging Face Token", r"\bhf_[A-Za-z0-9]{34}(?![A-Za-z0-9])"),
+)
+
+# A detector sees pieces of a line at most this long: some patterns are quadratic in it. The
+# overlap is longer than any token except large JSON web tokens.
+_PIECE_CHARS = 2_000
+_OVERLAP_CHARS = 600
+TEXT_CHARS_MAX = 400_000
+
+# A key's marker is only a word; what follows it is the secret.
+_KEY_BODY = re.compile(
+    r"(?:PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-2:)"
+    r"(?:[^\n]{0,100}(?:\\n|\\r|\s)){1,8}?[\s\"'+>|*#/-]{0,40}[A-Za-z0-9+/=]{40}"
+)
+_PLACEHOLDERS = frozenset(
+    "admin changeit changeme dummy example foo foobar guest hunter2 letmein mypassword mysecretpassword pass"
+    " passwd password postgres pw pwd redacted root secret test token user username".split()
+)
+
+
+class _Detector(Protocol):
+    secret_type: str
+
+    def analyze_string(self, string: str) -> Iterator[str]: ...
+
+
+def find_secrets(text: str) -> list[str]:
+    """The names of the detectors that find a credential in `text`, sorted; never the credential.
+
+    Raises:
+        ValueError: The text has more than `TEXT_CHARS_MAX` characters. Whoever accepts text bounds
+            it first; a part that nobody looked at must not pass.
+    """
+    if len(text) > TEXT_CHARS_MAX:
+        raise ValueError(f"at most {TEXT_CHARS_MAX} characters can be searched for secrets")
+    found: set[str] = set()
+    for piece in _pieces(text):
+        for detector in _detectors():
+            if detector.secret_type not in found and any(
+                _is_real(detector.secret_type, secret) for secret in detector.analyze_string(piece)
+            ):
+                found.add(detector.secret_type)
+    if "Private Key" in found and not _KEY_BODY.search(text):
+        found.remove("Private Key")
+    return sorted(found)
+
+
+@cache
+def _detectors() -> tuple[_Detector, ...]:
+    """Loaded on first use: the import takes a tenth of a second."""
+    kept = [
+        getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)()
+        for module, name in _DETECTORS
+    ]
+    base = importlib.import_module("detect_secrets.plugins.base").RegexBasedDetector
+    added = [
+        type(name.replace(" ", ""), (base,), {"secret_type": name, "denylist": (re.compile(pattern),)})()
+        for name, pattern in _ADDED
+    ]
+    return (*kept, *added)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    # detect-secrets looks at lines, and some of its patterns run over whatever they get.
+    for line in text.splitlines():
+        if len(line) <= _PIECE_CHARS:
+            yield line
+            continue
+        for start in range(0, len(line) - _OVERLAP_CHARS, _PIECE_CHARS - _OVERLAP_CHARS):
+            yield line[start : start + _PIECE_CHARS]
+
+
+def _is_real(kind: str, secret: str) -> bool:
+    """Whether a match is a credential rather than a word or an example of the same shape."""
+    if kind == "AWS Access Key":
+        return not secret.endswith("EXAMPLE")
+    if kind == "Artifactory Credentials":
+        return any(c.isdigit() for c in secret) and any(c.islower() for c in secret)
+    if kind == "Telegram Bot Token":
+        token = secret.partition(":")[2]
+        return any(map(str.isdigit, token)) and any(map(str.isupper, token)) and any(map(str.islower, token))
+    if kind == "Twilio API Key":
+        return sum(map(str.isdigit, secret)) >= 4
+    if kind == "Basic Auth Credentials":
+        return _is_password(secret)
+    return True
+
+
+def _is_password(text: str) -> bool:
+    """Whether the password of a URL is more than a placeholder such as `<pw>`, `$PW`, `***` or `postgres`."""
+    if len(text) < 5 or text.lower() in _PLACEHOLDERS or len(set(text)) < 3:
+        return False
+    if text[0] in "<{[$%*" or "${" in text or "{" in text:
+        return False
+    return any(c.isalnum() for c in text)

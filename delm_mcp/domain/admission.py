@@ -1,0 +1,342 @@
+"""How an entry gets in: the checks that need nothing but the board, and what the outcome is.
+
+Each check is a function from what it judges to the reasons against it; no reasons is a pass. A reason
+says what would pass, because its reader is an agent that will try again.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from delm_mcp.domain.model import Entry, EntryState, Evidence, Kind, Receipt, Run, Strength, Verdict
+from delm_mcp.domain.policy import OUTSIDE, CheckName, Policy
+from delm_mcp.domain.quotes import MIN_QUOTE
+from delm_mcp.domain.text import fenced, gist_key, numbers, tokens
+from delm_mcp.errors import InvalidInput
+
+EVIDENCE_TYPES = ("quote", "command", "artifact", "url")
+
+# Hard limits on what may be stored at all; beyond them nothing is kept, not even a rejection.
+MAX_GIST = 2_000
+MAX_SUMMARY = 20_000
+MAX_RAW = 200_000
+MAX_EVIDENCE = 20
+MAX_EVIDENCE_TEXT = 50_000
+MAX_REF = 500
+MAX_LIST = 50
+
+_HEDGE = re.compile(
+    r"\b(should (now )?work|probably (works|fixed|fine|correct)|might (work|fix)|untested|not (yet )?tested|"
+    r"i (think|believe|guess)|hopefully|tests? pending|to be (done|verified|confirmed)|tbd|todo)\b",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"^\W*(pending|todo|tbd|n/?a|none|unknown|placeholder|see (above|below)|as (above|discussed)|evidence|"
+    r"lorem ipsum.*|will (add|provide).*|to be (added|done|provided).*|should work)\W*$",
+    re.IGNORECASE,
+)
+_DANGLING = re.compile(
+    r"^(it|this|that|they|he|she|these|those|same|ditto|see above|as above)\b", re.IGNORECASE
+)
+_POINTING = re.compile(
+    r"\b(see (above|below)|as (mentioned|discussed|described) (above|before|earlier))\b", re.I
+)
+_INSTRUCTION = re.compile(
+    r"(ignore|disregard|forget) (all |any )?(the )?(previous|prior|above|other|your) "
+    r"(instructions?|rules|prompts?)|you (must|should|have to) now\b|\bsystem prompt\b|new instructions?:"
+    r"|<\s*/?\s*(tool_call|function_calls?|system|invoke)"
+    r"|\b(reveal|print|send|exfiltrate) (your|the) (api key|token|password|secrets?)"
+    r"|do not tell (the )?(user|anyone)|\bas an ai\b|\[/?(inst|system)\]|<\|im_start\|>",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What an agent asks to put into the context."""
+
+    kind: Kind
+    gist: str
+    summary: str = ""
+    raw: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    scope: str = ""
+    key: str = ""
+    supersedes: tuple[int, ...] = ()
+    derived_from: tuple[int, ...] = ()
+    base_version: int = 0
+    completes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the checks may know of the board at the moment of judging."""
+
+    run: Run
+    policy: Policy
+    related: dict[int, Entry] = field(default_factory=dict)
+    key_holder: Entry | None = None
+    same_gist: Entry | None = None
+
+
+def refuse_oversize(proposal: Proposal) -> None:
+    """Refuse what may not be stored at all.
+
+    Raises:
+        InvalidInput: A text or a list over its limit, or an empty gist; names the field and the limit.
+    """
+    texts = {
+        "gist": (proposal.gist, MAX_GIST),
+        "summary": (proposal.summary, MAX_SUMMARY),
+        "raw": (proposal.raw, MAX_RAW),
+        "scope": (proposal.scope, MAX_REF),
+        "key": (proposal.key, MAX_REF),
+    }
+    for number, item in enumerate(proposal.evidence, 1):
+        texts[f"evidence {number} ref"] = (item.ref, MAX_REF)
+        texts[f"evidence {number} text"] = (item.text, MAX_EVIDENCE_TEXT)
+    for name, (text, limit) in texts.items():
+        if len(text) > limit:
+            raise InvalidInput(f"{name} has {len(text)} characters; the limit is {limit}.", "Shorten it.")
+    lists = {"evidence": (proposal.evidence, MAX_EVIDENCE)}
+    for name, (items, limit) in lists.items():
+        if len(items) > limit:
+            raise InvalidInput(f"{name} has {len(items)} items; the limit is {limit}.", "Send fewer.")
+    if len(proposal.supersedes) > MAX_LIST or len(proposal.derived_from) > MAX_LIST:
+        raise InvalidInput(
+            f"supersedes and derived_from take at most {MAX_LIST} entries each.", "Name fewer."
+        )
+    if not proposal.gist.strip():
+        raise InvalidInput("gist is empty.", "Write one self-contained sentence that a peer can act on.")
+
+
+def wellformed(proposal: Proposal, board: Board, secrets: Sequence[str]) -> list[str]:
+    """Reasons against the proposal's form: gist, evidence, secrets.
+
+    Args:
+        secrets: What the detector found in any of its texts, e.g. `["AWS Access Key"]`.
+    """
+    reasons = list(_gist_reasons(proposal, board.policy.limits.gist_tokens))
+    if secrets:
+        reasons.append(
+            f"it contains a secret ({', '.join(sorted(set(secrets)))}); its text was not kept. "
+            "Propose it without the secret, and change the secret"
+        )
+    for number, item in enumerate(proposal.evidence, 1):
+        reasons += [f"evidence {number}: {reason}" for reason in _evidence_reasons(item, proposal, board)]
+    if proposal.kind is not Kind.ANSWER and not proposal.evidence and not proposal.derived_from:
+        reasons.append(
+            "it cites no evidence; give at least one quote, command, artifact or url, or derived_from"
+        )
+    return reasons
+
+
+def _gist_reasons(proposal: Proposal, gist_tokens: int) -> list[str]:
+    gist, reasons = proposal.gist.strip(), []
+    if tokens(gist) > gist_tokens:
+        reasons.append(
+            f"the gist has {tokens(gist)} tokens; at most {gist_tokens} are read by everyone. "
+            "Move detail to summary or raw"
+        )
+    if len(gist.split()) < 3:
+        reasons.append("the gist is too short to stand alone; name what was found and where")
+    if _DANGLING.match(gist) or _POINTING.search(gist):
+        reasons.append("the gist points at something outside itself; name the thing, so that it stands alone")
+    hedge = _HEDGE.search(gist)
+    if hedge:
+        reasons.append(
+            f"the gist says {fenced(hedge.group(0))}, which is a hope; establish it, and state what was seen"
+        )
+    return reasons
+
+
+def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
+    if item.type not in EVIDENCE_TYPES:
+        return [f"there is no type {fenced(item.type)}; use one of {', '.join(EVIDENCE_TYPES)}"]
+    if not item.ref.strip():
+        return [f"a {item.type} needs a ref"]
+    if item.text.strip() and _PLACEHOLDER.match(item.text.strip()):
+        return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
+    if item.type == "command":
+        return _command_reasons(item, proposal, board)
+    return _shape_reasons(item)
+
+
+def _shape_reasons(item: Evidence) -> list[str]:
+    if item.type == "quote" and len(item.text.strip()) < MIN_QUOTE:
+        return [f"a quote needs at least {MIN_QUOTE} characters of exact text"]
+    if item.type == "artifact" and not item.text.strip():
+        return ["an artifact needs its content as text"]
+    if item.type == "url" and not re.match(r"https?://\S+$", item.ref.strip()):
+        return ["a url needs an http or https address as ref"]
+    return []
+
+
+def _command_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
+    names = [command.name for command in board.run.commands]
+    if item.ref not in names:
+        known = (
+            f"use one of {', '.join(names)}" if names else "this run has none; cite another kind of evidence"
+        )
+        return [f"the run has no command {fenced(item.ref)}; {known}"]
+    if proposal.kind is Kind.PATCH and not item.text.strip():
+        return ["a patch needs its full commit as the command's text"]
+    return []
+
+
+def fresh(proposal: Proposal, board: Board) -> list[str]:
+    """Reasons why the proposal rests on something that is no longer so: the compare-and-set on labels."""
+    reasons = []
+    for name, labels in (("supersedes", proposal.supersedes), ("derived_from", proposal.derived_from)):
+        for label in labels:
+            entry = board.related.get(label)
+            if entry is None or entry.run != board.run.id:
+                reasons.append(
+                    f"{name} names E{label}, which this run does not have; read_context shows what it has"
+                )
+            elif not _usable(entry, name):
+                reasons.append(
+                    f"{name} names E{label}, which is {entry.state}{_instead(entry)}; read what is live now"
+                )
+    holder = board.key_holder
+    if holder and holder.id not in proposal.supersedes:
+        reasons.append(
+            f"key {fenced(proposal.key)} has the live entry {holder.label} {fenced(holder.gist)}; "
+            f"agree with it, or propose with supersedes=[{holder.label}]"
+        )
+    return reasons
+
+
+def _usable(entry: Entry, relation: str) -> bool:
+    """A suspect entry can be replaced, but not built upon."""
+    live = {EntryState.ADMITTED, EntryState.SUSPECT} if relation == "supersedes" else {EntryState.ADMITTED}
+    return entry.state in live
+
+
+def _instead(entry: Entry) -> str:
+    return f" ({entry.reason})" if entry.reason else ""
+
+
+def novel(proposal: Proposal, board: Board) -> list[str]:
+    """Reasons why the proposal says nothing new. Near duplicates pass: contradictions look alike."""
+    same = board.same_gist
+    if same and same.id not in proposal.supersedes and proposal.kind is not Kind.ANSWER:
+        return [
+            f"{same.label} already says exactly this; cite it in derived_from instead of proposing it again"
+        ]
+    return []
+
+
+def scoped(proposal: Proposal, _: Board) -> list[str]:
+    """A `fail` binds its readers, so it says where it holds and what showed it."""
+    reasons = []
+    if not proposal.scope.strip():
+        reasons.append("a fail needs a scope: what was tried, and where the failure holds")
+    if not proposal.evidence:
+        reasons.append("a fail needs evidence of what was tried; absence holds only where somebody searched")
+    return reasons
+
+
+def parents(proposal: Proposal, board: Board) -> list[str]:
+    """An answer rests on entries, all of them live (`fresh` looks at each)."""
+    if proposal.kind is Kind.ANSWER and not proposal.derived_from and board.run.version > 0:
+        return ["an answer names the entries that it rests on in derived_from"]
+    return []
+
+
+def checkable(proposal: Proposal, _: Board) -> list[str]:
+    """Something that the server can check by itself must stand behind it."""
+    if any(item.type in {"quote", "command"} for item in proposal.evidence):
+        return []
+    return [
+        "this run admits only what the server can check: cite a quote (path@commit) or a command of the run"
+    ]
+
+
+BoardCheck = Callable[[Proposal, Board], list[str]]
+
+BOARD_CHECKS: dict[CheckName, BoardCheck] = {
+    CheckName.FRESH: fresh,
+    CheckName.NOVEL: novel,
+    CheckName.SCOPED: scoped,
+    CheckName.PARENTS: parents,
+    CheckName.CHECKABLE: checkable,
+}
+
+
+def judge_on_board(
+    proposal: Proposal, board: Board, names: Sequence[CheckName], secrets: Sequence[str], now: float
+) -> list[Receipt]:
+    """Run the checks that need only the board, cheapest first; the first that fails ends it."""
+    receipts: list[Receipt] = []
+    for name in names:
+        if name is CheckName.WELLFORMED:
+            reasons = wellformed(proposal, board, secrets)
+        elif name in BOARD_CHECKS:
+            reasons = BOARD_CHECKS[name](proposal, board)
+        else:
+            continue
+        verdict = Verdict.FAIL if reasons else Verdict.PASS
+        receipts.append(Receipt(name, verdict, "; ".join(reasons), now))
+        if reasons:
+            break
+    return receipts
+
+
+def outside_checks(proposal: Proposal, board: Board) -> list[CheckName]:
+    """The checks of the policy that must look beyond the board for this proposal, in order."""
+    wanted = [name for name in board.policy.of(proposal.kind) if name in OUTSIDE]
+    return [name for name in wanted if _applies(name, proposal, board)]
+
+
+def _applies(name: CheckName, proposal: Proposal, board: Board) -> bool:
+    if name is CheckName.QUOTES:
+        return any(item.type == "quote" for item in proposal.evidence)
+    if proposal.kind in {Kind.PATCH, Kind.ANSWER}:
+        return bool(board.run.commands and board.run.repo)
+    return any(item.type == "command" for item in proposal.evidence)
+
+
+def missing_command(proposal: Proposal, board: Board) -> list[str]:
+    """A patch that the policy wants to see executed must say which command and which commit."""
+    wants = CheckName.COMMAND in board.policy.of(proposal.kind) and board.run.commands and board.run.repo
+    if proposal.kind is not Kind.PATCH or not wants:
+        return []
+    if any(item.type == "command" for item in proposal.evidence):
+        return []
+    names = ", ".join(command.name for command in board.run.commands)
+    return [
+        "a patch is checked by running a command; cite evidence "
+        f"{{type: command, ref: one of {names}, text: the full commit}}"
+    ]
+
+
+def strength(receipts: Sequence[Receipt]) -> Strength:
+    """The strongest thing that passed."""
+    passed = {receipt.check for receipt in receipts if receipt.verdict is Verdict.PASS}
+    if CheckName.COMMAND in passed:
+        return Strength.EXECUTED
+    if CheckName.QUOTES in passed:
+        return Strength.QUOTED
+    if passed & {CheckName.PEERS, CheckName.JUDGE}:
+        return Strength.JUDGED
+    return Strength.ATTESTED
+
+
+def unsupported_numbers(proposal: Proposal) -> list[str]:
+    """Numbers of the gist that stand in no quote, where quotes are all the evidence there is."""
+    if not proposal.evidence or any(item.type != "quote" for item in proposal.evidence):
+        return []
+    quoted = numbers(" ".join(item.text for item in proposal.evidence))
+    return sorted(numbers(proposal.gist) - quoted)
+
+
+def flags(proposal: Proposal) -> tuple[str, ...]:
+    """What readers should be warned of: text that looks like an instruction to them."""
+    texts = [proposal.gist, proposal.summary, proposal.raw, *(item.text for item in proposal.evidence)]
+    return ("instruction-like text",) if any(_INSTRUCTION.search(text) for text in texts) else ()
+
+
+def key_of(proposal: Proposal) -> str:
+    """The normalised gist, by which exact duplicates are found."""
+    return gist_key(proposal.gist)

@@ -1,0 +1,195 @@
+"""Which checks each kind of entry must pass, and the bounds that make every run end.
+
+A policy is a preset (`open`, `standard`, `strict`) or a preset with changes from TOML:
+
+    preset = "standard"
+    protect = ["tests/**"]
+
+    [patch]
+    checks = ["wellformed", "fresh", "novel", "quotes", "command", "peers"]
+
+    [command]
+    fail_at_base = "note"
+
+It is snapshotted when a run opens; files that agents can edit never change it.
+"""
+
+import difflib
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from delm_mcp.domain.model import Kind
+from delm_mcp.errors import ConfigError
+
+
+class CheckName(StrEnum):
+    """The verification procedures, cheapest first; this is also the order in which they run."""
+
+    WELLFORMED = "wellformed"
+    FRESH = "fresh"
+    NOVEL = "novel"
+    SCOPED = "scoped"  # a `fail` names its scope and cites evidence
+    PARENTS = "parents"  # everything that it derives from is live
+    CHECKABLE = "checkable"  # cites something that the server can check by itself
+    QUOTES = "quotes"
+    COMMAND = "command"
+    PEERS = "peers"
+    JUDGE = "judge"
+
+
+OUTSIDE = (CheckName.QUOTES, CheckName.COMMAND)
+"""Checks that read or run something beyond the board, so they run outside any transaction."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KindPolicy(_Section):
+    """The checks that entries of one kind must pass."""
+
+    checks: tuple[CheckName, ...]
+
+    def in_order(self) -> tuple[CheckName, ...]:
+        """The checks, cheapest first, each once. `wellformed` and `fresh` are never optional."""
+        wanted = {CheckName.WELLFORMED, CheckName.FRESH, *self.checks}
+        return tuple(name for name in CheckName if name in wanted)
+
+
+class PeersPolicy(_Section):
+    """How many other principals must approve, and what happens when there are too few."""
+
+    approvals: int = Field(default=1, ge=1, le=9)
+    no_peers: Literal["wait", "attest", "reject"] = "attest"
+    peer_wait_s: float = Field(default=120.0, ge=0, le=86_400)
+
+
+class CommandPolicy(_Section):
+    """How patches are judged by commands.
+
+    `fail_at_base = "require"`: the cited command must fail on `head` without the patch (with a JUnit
+    report: at least one test that did not pass must pass with it). `"note"` only writes it down, for
+    runs whose work is not to repair something. `unavailable_s`: how long an entry waits for a server
+    that is able to run commands before it is rejected.
+    """
+
+    fail_at_base: Literal["require", "note"] = "require"
+    unavailable_s: float = Field(default=600.0, ge=1, le=86_400)
+    max_tries: int = Field(default=5, ge=1, le=50)
+
+
+class Limits(_Section):
+    """The bounds of a run. Times in seconds, `gist_tokens` at four characters a token."""
+
+    lease_s: float = Field(default=300.0, ge=0.05, le=86_400)
+    lease_max_s: float = Field(default=14_400.0, ge=0.05, le=604_800)
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    max_losses: int = Field(default=5, ge=0, le=100)
+    max_rounds: int = Field(default=8, ge=0, le=1000)
+    max_tasks: int = Field(default=5000, ge=1, le=10_000_000)
+    decide_grace_s: float = Field(default=5.0, ge=0, le=3600)
+    author_first_s: float = Field(default=60.0, ge=0, le=3600)
+    agent_live_s: float = Field(default=600.0, ge=0.05, le=86_400)
+    gist_tokens: int = Field(default=120, ge=10, le=1000)
+
+
+def _checks(*names: CheckName) -> KindPolicy:
+    return KindPolicy(checks=names)
+
+
+C = CheckName
+
+
+class Policy(_Section):
+    """Everything that decides what is admitted, and when a run must end."""
+
+    preset: Literal["open", "standard", "strict"] = "standard"
+    fact: KindPolicy = _checks(C.NOVEL, C.QUOTES)
+    fail: KindPolicy = _checks(C.NOVEL, C.SCOPED, C.QUOTES)
+    patch: KindPolicy = _checks(C.NOVEL, C.QUOTES, C.COMMAND)
+    answer: KindPolicy = _checks(C.PARENTS, C.QUOTES, C.COMMAND)
+    peers: PeersPolicy = PeersPolicy()
+    command: CommandPolicy = CommandPolicy()
+    limits: Limits = Limits()
+    protect: tuple[str, ...] = ()
+
+    def of(self, kind: Kind) -> tuple[CheckName, ...]:
+        """The checks for a kind, in the order in which they run."""
+        section: KindPolicy = getattr(self, kind.value)
+        return section.in_order()
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "open": {kind: {"checks": ()} for kind in Kind},
+    "standard": {},
+    "strict": {
+        "fact": {"checks": (C.NOVEL, C.CHECKABLE, C.QUOTES, C.COMMAND, C.PEERS)},
+        "fail": {"checks": (C.NOVEL, C.SCOPED, C.CHECKABLE, C.QUOTES, C.COMMAND, C.PEERS)},
+        "patch": {"checks": (C.NOVEL, C.QUOTES, C.COMMAND, C.PEERS)},
+        "answer": {"checks": (C.PARENTS, C.QUOTES, C.COMMAND, C.PEERS)},
+    },
+}
+
+
+def build(settings: dict[str, Any], origin: str = "the policy") -> Policy:
+    """A policy from a preset's name and the settings that differ from it.
+
+    Args:
+        settings: The parsed TOML; `{"preset": "strict"}` alone is a whole policy.
+        origin: What to call it in an error, e.g. the file's path.
+
+    Raises:
+        ConfigError: A name or a value that does not fit; says where, and what was probably meant.
+    """
+    preset = settings.get("preset", "standard")
+    if preset not in PRESETS:
+        raise ConfigError(
+            f"{origin}: preset: there is no preset {preset!r}.", f"Presets: {', '.join(PRESETS)}."
+        )
+    try:
+        return Policy.model_validate({**PRESETS[preset], **settings, "preset": preset})
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, origin)) from None
+
+
+@lru_cache(maxsize=256)
+def parse(text: str) -> Policy:
+    """The policy that a run was opened with, from the JSON that the run keeps."""
+    return Policy.model_validate_json(text)
+
+
+def dump(policy: Policy) -> str:
+    """The JSON that a run keeps: everything, so that later defaults change no running run."""
+    return policy.model_dump_json()
+
+
+def _explain(error: ValidationError, origin: str) -> tuple[str, str]:
+    """The first fault of a policy, as a place and a repair."""
+    faults = error.errors()
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1])
+        return f"{origin}: {place}: there is no such setting.", _suggest(str(fault["loc"][-1]), known)
+    if fault["type"] == "enum":
+        return f"{origin}: {place}: there is no check {fault['input']!r}.", _suggest(
+            str(fault["input"]), list(C)
+        )
+    return f"{origin}: {place}: {fault['msg']} (got {fault['input']!r}).", ""
+
+
+def _fields_at(path: tuple[int | str, ...]) -> list[str]:
+    """The settings that exist in a section."""
+    model: type[BaseModel] = Policy
+    for part in path:
+        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _suggest(given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    listing = f"There are: {', '.join(known)}."
+    return f"Did you mean {close[0]!r}? {listing}" if close else listing

@@ -1,0 +1,404 @@
+"""The SQLite engine: every query of the board, in the order of `base.Tx`.
+
+`SELECT ... FOR UPDATE SKIP LOCKED` has no place here: a write transaction is the only one there is
+(BEGIN IMMEDIATE under a lock file), so the next ready task is simply read and then updated.
+"""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import fields, replace
+from math import inf
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from delm_mcp.domain.model import (
+    UNFINISHED,
+    Agent,
+    Check,
+    CheckId,
+    ContextChange,
+    Entry,
+    EntryId,
+    EntryState,
+    LogRow,
+    Run,
+    RunId,
+    RunState,
+    Source,
+    Task,
+    TaskId,
+    TaskState,
+    Token,
+)
+from delm_mcp.errors import StoreError
+from delm_mcp.store import journal
+from delm_mcp.store.base import Cursor, Row, StoreStatus, Tx
+from delm_mcp.store.engine import Engine, load_migrations
+from delm_mcp.store.rows import AGENT, CHANGE, CHECKS, ENTRY, RUN, SOURCE, TABLES, TASK, TOKEN, Table
+
+T = TypeVar("T")
+R = TypeVar("R")
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
+
+_LOG_COLUMNS = [item.name for item in fields(LogRow)]
+_LOG_SELECT = f"SELECT {', '.join(_LOG_COLUMNS)} FROM log"
+_UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
+
+# Each step seeks the next distinct set of needs in the index, so a million ready tasks with three
+# sets of needs cost three seeks.
+_READY_NEEDS = """
+WITH RECURSIVE distinct_needs (needs) AS (
+    SELECT min(needs) FROM task WHERE run = :run AND state = 'ready'
+    UNION ALL
+    SELECT (SELECT min(needs) FROM task
+            WHERE run = :run AND state = 'ready' AND needs > distinct_needs.needs)
+    FROM distinct_needs WHERE distinct_needs.needs IS NOT NULL
+)
+SELECT needs FROM distinct_needs WHERE needs IS NOT NULL
+"""
+
+
+class SqliteTx:
+    """One transaction on one connection; collects what it changes for the log."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self.deltas: dict[str, list[journal.Delta]] = {}
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def insert(self, row: Row) -> Row:
+        table: Table[Any] = TABLES[type(row)]
+        cursor = self._db.execute(table.insert, table.values(row))
+        stored: Any = replace(cast(Any, row), id=cursor.lastrowid) if table.autonumber else row
+        if isinstance(stored, Entry):
+            self._index_entry(stored)
+        self._note(table.name, stored, journal.logged_fields(table.name, stored, defaults=False))
+        return cast(Row, stored)
+
+    def _index_entry(self, entry: Entry) -> None:
+        self._db.execute("INSERT INTO entry_words (rowid, gist) VALUES (?, ?)", (entry.id, entry.gist))
+        pairs = [(parent, entry.id) for parent in dict.fromkeys(entry.derived_from)]
+        self._db.executemany("INSERT INTO lineage (parent, child) VALUES (?, ?)", pairs)
+
+    def update(self, old: Row, new: Row) -> Row:
+        table: Table[Any] = TABLES[type(old)]
+        names = table.changed(old, new)
+        if names:
+            self._db.execute(*table.update(names, new))
+            hidden = journal.UNLOGGED.get(table.name, frozenset())
+            values = {name: journal.plain(getattr(new, name)) for name in names if name not in hidden}
+            if values:
+                self._note(table.name, new, values)
+        return new
+
+    def _note(self, table: str, row: Any, values: dict[str, Any]) -> None:
+        if table in journal.LOGGED:
+            run = row.id if table == "run" else row.run
+            self.deltas.setdefault(run, []).append((table, str(row.id), values))
+
+    def depend(self, task: Task, needs: Task) -> bool:
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO dep (needs, task) VALUES (?, ?)", (needs.id, task.id)
+        )
+        if cursor.rowcount:
+            self.deltas.setdefault(task.run, []).append(("dep", f"{needs.id}>{task.id}", {}))
+        return bool(cursor.rowcount)
+
+    def remember(self, scope: str, request_id: str, fingerprint: str, answer: str) -> None:
+        self._db.execute("INSERT INTO request VALUES (?, ?, ?, ?)", (scope, request_id, fingerprint, answer))
+
+    def observe(self, run: RunId, key: str, outcome: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO observation VALUES (?, ?, ?)", (run, key, outcome))
+
+    def close_log(self, op: str, actor: str, now: float) -> None:
+        """Write the rows of the log for what this operation changed."""
+        for run, deltas in self.deltas.items():
+            version = self._db.execute("SELECT version FROM run WHERE id = ?", (run,)).fetchone()[0]
+            changes = journal.encode(deltas)
+            row = LogRow(RunId(run), 0, version, now, op, actor, changes, "", "")
+            row = journal.chained(self.log_head(RunId(run)), row)
+            marks = ", ".join("?" * len(_LOG_COLUMNS))
+            values = [getattr(row, name) for name in _LOG_COLUMNS]
+            self._db.execute(f"INSERT INTO log VALUES ({marks})", values)
+
+    # -- finding ---------------------------------------------------------------------------------
+
+    def _one(self, table: Table[R], where: str, *values: Any) -> R | None:
+        row = self._db.execute(f"{table.select} {where}", values).fetchone()
+        return table.decode(row) if row else None
+
+    def _all(self, table: Table[R], where: str, *values: Any) -> list[R]:
+        return table.decode_all(self._db.execute(f"{table.select} {where}", values).fetchall())
+
+    def run(self, run: RunId) -> Run | None:
+        return self._one(RUN, "WHERE id = ?", run)
+
+    def runs(self, state: RunState | None = None) -> list[Run]:
+        if state is None:
+            return self._all(RUN, "ORDER BY opened_at, id")
+        return self._all(RUN, "WHERE state = ? ORDER BY opened_at, id", state)
+
+    def agent(self, run: RunId, name: str) -> Agent | None:
+        return self._one(AGENT, "WHERE run = ? AND name = ?", run, name)
+
+    def agents(self, run: RunId) -> list[Agent]:
+        return self._all(AGENT, "WHERE run = ? ORDER BY id", run)
+
+    def sources(self, run: RunId) -> list[Source]:
+        return self._all(SOURCE, "WHERE run = ? ORDER BY id", run)
+
+    def task(self, task: TaskId) -> Task | None:
+        return self._one(TASK, "WHERE id = ?", task)
+
+    def tasks(self, run: RunId, states: Sequence[TaskState] = (), limit: int = -1) -> list[Task]:
+        if not states:
+            return self._all(TASK, "WHERE run = ? ORDER BY id LIMIT ?", run, limit)
+        where = f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id LIMIT ?"
+        return self._all(TASK, where, run, *states, limit)
+
+    def task_counts(self, run: RunId) -> dict[TaskState, int]:
+        rows = self._db.execute("SELECT state, count(*) FROM task WHERE run = ? GROUP BY state", (run,))
+        return {TaskState(state): count for state, count in rows.fetchall()}
+
+    def same_subject(self, run: RunId, subject_key: str, copy_of: int) -> Task | None:
+        where = f"WHERE run = ? AND subject_key = ? AND copy_of = ? AND state IN ({_UNFINISHED}) LIMIT 1"
+        return self._one(TASK, where, run, subject_key, copy_of)
+
+    def leased_to(self, run: RunId, agent: str) -> Task | None:
+        return self._one(TASK, "WHERE run = ? AND agent = ? AND state = 'leased' LIMIT 1", run, agent)
+
+    def favoured(self, run: RunId, agent: str) -> Task | None:
+        where = "WHERE run = ? AND favours = ? AND state = 'ready' AND favours <> '' ORDER BY id LIMIT 1"
+        return self._one(TASK, where, run, agent)
+
+    def next_ready(self, run: RunId, tags: frozenset[str], now: float) -> Task | None:
+        best: Task | None = None
+        for needs in self.ready_needs(run):
+            if not tags.issuperset(needs):
+                continue
+            head = self._one(
+                TASK,
+                "WHERE run = ? AND state = 'ready' AND needs = ? AND (favours = '' OR favours_until <= ?) "
+                "ORDER BY rank DESC, id LIMIT 1",
+                run,
+                json.dumps(list(needs), separators=(",", ":"), ensure_ascii=False),
+                now,
+            )
+            if head and (best is None or (-head.rank, head.id) < (-best.rank, best.id)):
+                best = head
+        return best
+
+    def expired(self, run: RunId, now: float, limit: int) -> list[Task]:
+        where = "WHERE run = ? AND state = 'leased' AND lease_until < ? ORDER BY lease_until LIMIT ?"
+        return self._all(TASK, where, run, now, limit)
+
+    def next_expiry(self, run: RunId) -> float:
+        ends = self._db.execute(
+            "SELECT (SELECT min(lease_until) FROM task WHERE run = :run AND state = 'leased'), "
+            "(SELECT min(favours_until) FROM task WHERE run = :run AND state = 'ready' AND favours <> '')",
+            {"run": run},
+        ).fetchone()
+        return min((end for end in ends if end is not None), default=inf)
+
+    def ready_needs(self, run: RunId) -> list[tuple[str, ...]]:
+        rows = self._db.execute(_READY_NEEDS, {"run": run}).fetchall()
+        return [tuple(json.loads(needs)) for (needs,) in rows]
+
+    def needed_by(self, task: TaskId) -> list[Task]:
+        return self._all(TASK, "JOIN dep ON dep.task = task.id WHERE dep.needs = ? ORDER BY task.id", task)
+
+    def waits_for(self, task: TaskId) -> list[Task]:
+        return self._all(TASK, "JOIN dep ON dep.needs = task.id WHERE dep.task = ? ORDER BY task.id", task)
+
+    def entry(self, entry: EntryId) -> Entry | None:
+        return self._one(ENTRY, "WHERE id = ?", entry)
+
+    def entries(self, run: RunId, states: Sequence[EntryState] = ()) -> list[Entry]:
+        if not states:
+            return self._all(ENTRY, "WHERE run = ? ORDER BY id", run)
+        return self._all(ENTRY, f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id", run, *states)
+
+    def entries_of(self, task: TaskId) -> list[Entry]:
+        return self._all(ENTRY, "WHERE task = ? ORDER BY id", task)
+
+    def live_with_key(self, run: RunId, key: str) -> Entry | None:
+        where = "WHERE run = ? AND key = ? AND key <> '' AND state IN ('admitted', 'suspect')"
+        return self._one(ENTRY, where, run, key)
+
+    def live_with_gist(self, run: RunId, gist_key: str) -> Entry | None:
+        where = "WHERE run = ? AND gist_key = ? AND state IN ('admitted', 'suspect') ORDER BY id LIMIT 1"
+        return self._one(ENTRY, where, run, gist_key)
+
+    def derived_from(self, entry: EntryId) -> list[Entry]:
+        where = "JOIN lineage ON lineage.child = entry.id WHERE lineage.parent = ? ORDER BY entry.id"
+        return self._all(ENTRY, where, entry)
+
+    def matching(self, run: RunId, words: Sequence[str], limit: int) -> list[EntryId]:
+        terms = " ".join('"' + word.replace('"', '""') + '"' for word in words)
+        rows = self._db.execute(
+            "SELECT entry_words.rowid FROM entry_words JOIN entry ON entry.id = entry_words.rowid "
+            "WHERE entry_words MATCH ? AND entry.run = ? ORDER BY entry_words.rowid DESC LIMIT ?",
+            (terms, run, limit),
+        )
+        return [EntryId(row[0]) for row in rows.fetchall()]
+
+    def changes(self, run: RunId, after: int, upto: int, limit: int = -1) -> list[ContextChange]:
+        where = "WHERE run = ? AND version > ? AND version <= ? ORDER BY version, id LIMIT ?"
+        return self._all(CHANGE, where, run, after, upto, limit)
+
+    def check(self, check: CheckId) -> Check | None:
+        return self._one(CHECKS, "WHERE id = ?", check)
+
+    def checks_of(self, entry: EntryId) -> list[Check]:
+        return self._all(CHECKS, "WHERE entry = ? ORDER BY id", entry)
+
+    def next_check(self, names: Sequence[str], now: float) -> Check | None:
+        where = (
+            f"WHERE name IN ({_marks(names)}) AND state <> 'done' AND (state = 'waiting' OR lease_until < ?) "
+            "AND NOT (name = 'command' AND EXISTS (SELECT 1 FROM checks AS other "
+            "WHERE other.run = checks.run AND other.name = 'command' "
+            "AND other.state = 'running' AND other.lease_until >= ?)) ORDER BY id LIMIT 1"
+        )
+        return self._one(CHECKS, where, *names, now, now)
+
+    def open_checks(self, run: RunId) -> int:
+        row = self._db.execute(
+            "SELECT count(*) FROM checks WHERE run = ? AND state <> 'done'", (run,)
+        ).fetchone()
+        return int(row[0])
+
+    def observed(self, run: RunId, key: str) -> str | None:
+        row = self._db.execute(
+            "SELECT outcome FROM observation WHERE run = ? AND key = ?", (run, key)
+        ).fetchone()
+        return str(row[0]) if row else None
+
+    def remembered(self, scope: str, request_id: str) -> tuple[str, str] | None:
+        row = self._db.execute(
+            "SELECT fingerprint, answer FROM request WHERE scope = ? AND id = ?", (scope, request_id)
+        ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def tokens(self) -> list[Token]:
+        return self._all(TOKEN, "ORDER BY id")
+
+    def token_with(self, sha256: str) -> Token | None:
+        return self._one(TOKEN, "WHERE sha256 = ?", sha256)
+
+    def log(self, run: RunId, after: int = 0, limit: int = -1) -> list[LogRow]:
+        rows = self._db.execute(
+            f"{_LOG_SELECT} WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?", (run, after, limit)
+        )
+        return [LogRow(*row) for row in rows.fetchall()]
+
+    def log_head(self, run: RunId) -> LogRow | None:
+        row = self._db.execute(f"{_LOG_SELECT} WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
+        return LogRow(*row) if row else None
+
+    def dump(self, run: RunId) -> journal.Tables:
+        tables: journal.Tables = {}
+        for name, cls in journal.LOGGED.items():
+            column = "id" if name == "run" else "run"
+            rows: Iterable[Any] = self._all(TABLES[cls], f'WHERE "{column}" = ? ORDER BY id', run)
+            found = {str(row.id): journal.logged_fields(name, row) for row in rows}
+            if found:
+                tables[name] = found
+        deps = self._db.execute(
+            "SELECT dep.needs, dep.task FROM dep JOIN task ON task.id = dep.task WHERE task.run = ?", (run,)
+        ).fetchall()
+        if deps:
+            tables["dep"] = {f"{needs}>{task}": {} for needs, task in deps}
+        return tables
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A broken constraint is a rule of ours that failed to see it coming."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"The board refused a row: {error}.", "Nothing was kept. Please report this as a bug."
+        ) from error
+
+
+class SqliteStore:
+    """A board in one SQLite file; see `engine` for how it commits, waits and checkpoints."""
+
+    def __init__(self, engine: Engine, path: Path, synchronous: Synchronous) -> None:
+        self._engine = engine
+        self._path = path
+        self._synchronous = synchronous
+
+    async def write(self, op: str, actor: str, now: float, action: Callable[[Tx], T]) -> T:
+        def transaction(connection: sqlite3.Connection) -> T:
+            tx = SqliteTx(connection)
+            result = action(tx)
+            tx.close_log(op, actor, now)
+            return result
+
+        with _translated():
+            return await self._engine.write(transaction)
+
+    async def read(self, action: Callable[[Tx], T]) -> T:
+        with _translated():
+            return await self._engine.read(lambda connection: action(SqliteTx(connection)))
+
+    def committed(self) -> Cursor:
+        return self._engine.committed()
+
+    async def wait(self, since: Cursor, timeout_s: float) -> bool:
+        return await self._engine.wait_for_commit(since, timeout_s)
+
+    async def checkpoint(self) -> None:
+        await self._engine.checkpoint()
+
+    async def backup(self, target: Path) -> None:
+        await self._engine.backup(target)
+
+    async def status(self) -> StoreStatus:
+        schema = await self._engine.read(lambda db: int(db.execute("PRAGMA user_version").fetchone()[0]))
+        warnings: tuple[str, ...] = ()
+        if self._engine.wal_reset_bug:
+            warnings = (
+                f"SQLite {self._engine.sqlite_version} has the WAL-reset bug (fixed in 3.51.3). delm-mcp "
+                "works around it; other programs that write to this file do not. "
+                "`pip install 'delm-mcp[sqlite]'` brings a newer SQLite.",
+            )
+        return StoreStatus(
+            engine="SQLite",
+            engine_version=self._engine.sqlite_version,
+            durability=f"WAL, synchronous={self._synchronous}, group commit",
+            location=str(self._path),
+            schema=schema,
+            warnings=warnings,
+        )
+
+
+@asynccontextmanager
+async def open_sqlite(
+    path: Path, *, synchronous: Synchronous = "FULL", readers: int = 2, create: bool = True
+) -> AsyncIterator[SqliteStore]:
+    """Open (and, if wished, create) a board file, with its schema brought up to date.
+
+    Args:
+        path: The database file. Its folder must exist and be on a local disk.
+        synchronous: SQLite's durability; only FULL keeps every acknowledged write through a power loss.
+        readers: Connections that read beside the one that writes.
+        create: Whether a missing file is made.
+
+    Raises:
+        StoreError: It cannot be opened; says why and what would work.
+    """
+    migrations = load_migrations("delm_mcp.store.migrations")
+    async with Engine.open(
+        path, migrations=migrations, synchronous=synchronous, readers=readers, create=create
+    ) as engine:
+        yield SqliteStore(engine, path, synchronous)

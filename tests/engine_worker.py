@@ -108,7 +108,7 @@ async def hold(database: Path) -> None:
 
 async def unprivileged(database: Path) -> None:
     """Try the board as a user who may not write, and say what happened."""
-    warm_up = database.with_name("warm-up.db")
+    warm_up = database.parent.with_name("warm-up.db")
     async with Engine.open(warm_up, migrations=MIGRATIONS) as engine:
         await engine.write(insert("imports what is imported late"))
     if os.geteuid() == 0:

@@ -5,7 +5,8 @@ Beside them a `Disk` remembers what was really asked to be durable: each file as
 every write since. When the power goes, each sector written since then is there, or not, or half
 there; then the surviving image can be opened like any database.
 
-Simplified in the disk's favour: files appear and vanish durably at once.
+A deleted file may come back unless its folder was synced. Simplified in the disk's favour: a file
+that was made stays made.
 """
 
 import random
@@ -19,18 +20,13 @@ import apsw
 SECTOR_BYTES = 512
 
 
-class PowerIsOut(apsw.IOError):
-    """Every access after the power loss."""
-
-    result = apsw.SQLITE_IOERR
-    extendedresult = apsw.SQLITE_IOERR
-
-
 @dataclass
 class _File:
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
     """`(offset, data)` since the last sync, in order; no data means cut off at the offset."""
+    named: bool = False
+    """Whether its name is durable."""
 
     def sync(self) -> None:
         for offset, data in self.pending:
@@ -63,43 +59,53 @@ def _apply(image: bytearray, offset: int, data: bytes | None) -> None:
 
 
 class Disk:
-    """What would be left of each file.
+    """What would be left of each file. From the moment of the power loss nothing changes it any more.
+
+    SQLite itself is not told: a machine without power hears of no error. Whoever uses the disk counts
+    only what was acknowledged while it was not `dead`.
 
     Args:
-        accesses: How many writes, cuts and syncs are served before the power goes.
+        folder: Where the files are; those that are there already are durable.
+        accesses: How many writes, cuts, syncs and deletions are served before the power goes. The
+            last one is begun but not finished.
     """
 
-    def __init__(self, accesses: int) -> None:
+    def __init__(self, folder: Path, accesses: int) -> None:
         self.left = accesses
-        self.files: dict[str, _File] = {}
+        self.files = {str(path): _File(bytearray(path.read_bytes()), named=True) for path in folder.iterdir()}
+        self.ghosts: dict[str, _File] = {}
 
     @property
     def dead(self) -> bool:
         return self.left <= 0
 
     def change(self, name: str, offset: int, data: bytes | None) -> None:
-        """Note a write or a cut. The one that the power loss interrupts counts as begun."""
-        if self.dead:
-            raise PowerIsOut("the power is out")
-        self.files.setdefault(name, _File()).pending.append((offset, data))
-        self._use()
+        """Note a write, or a cut at the offset when there is no data."""
+        if not self.dead:
+            self.files.setdefault(name, _File()).pending.append((offset, data))
+            self.left -= 1
 
     def sync(self, name: str) -> None:
-        self._use()
-        self.files.setdefault(name, _File()).sync()
-
-    def delete(self, name: str) -> None:
-        self._use()
-        self.files.pop(name, None)
-
-    def _use(self) -> None:
         self.left -= 1
-        if self.dead:
-            raise PowerIsOut("the power is out")
+        if not self.dead:
+            file = self.files.setdefault(name, _File())
+            file.sync()
+            if not file.named and name.endswith(("-wal", "-journal")):
+                # The first time it syncs a log or a journal SQLite syncs their folder, too.
+                self.ghosts.clear()
+                file.named = True
+
+    def delete(self, name: str, *, durably: bool) -> None:
+        self.left -= 1
+        if not self.dead:
+            gone = self.files.pop(name, None)
+            if gone is not None and not durably:
+                self.ghosts[name] = gone
 
     def write_image(self, chance: random.Random, folder: Path) -> None:
         """Write what the power loss left to `folder`."""
-        for name, file in self.files.items():
+        back = {name: ghost for name, ghost in self.ghosts.items() if chance.random() < 0.5}
+        for name, file in (self.files | back).items():
             (folder / Path(name).name).write_bytes(file.survivor(chance))
 
 
@@ -108,7 +114,6 @@ class _DiskFile(apsw.VFSFile):
         super().__init__("", filename, flags)
         self._disk = disk
         self._name = name
-        disk.files.setdefault(name, _File())
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
         self._disk.change(self._name, offset, bytes(data))
@@ -135,7 +140,7 @@ class _DiskVFS(apsw.VFS):
         return _DiskFile(self._disk, text, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
-        self._disk.delete(filename)
+        self._disk.delete(filename, durably=syncdir)
         super().xDelete(filename, syncdir)
 
 

@@ -166,7 +166,9 @@ def split(op: Operation, seat: Seat, parts: Sequence[Added]) -> Task:
     """Let a task wait for the parts that its holder made of it; the lease ends."""
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
     children = [child for part in parts if (child := op.tx.task(TaskId(label_id(part.id, "T"))))]
-    open_children = [child for child in children if child.state is not TaskState.DONE]
+    open_children = list(
+        {child.id: child for child in children if child.state is not TaskState.DONE}.values()
+    )
     if not open_children:
         raise Conflict(
             f"All parts of {seat.task.label} are done already.", "Propose its result instead of splitting it."

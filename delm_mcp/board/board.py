@@ -4,7 +4,8 @@ A tool call comes in here with its caller, becomes one operation on the store, a
 answer: tool -> board -> domain -> store -> SQL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeVar
@@ -13,7 +14,7 @@ import anyio
 
 from delm_mcp.board import adding, identity, proposals, queue, reading, runs
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.answers import Claim, Judged, Proposed, Queued, Reading, Updated
+from delm_mcp.board.answers import Added, Claim, Judged, Proposed, Queued, Reading, Updated
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.identity import Seat, label_id
 from delm_mcp.board.ids import Ids, RandomIds
@@ -61,6 +62,19 @@ class Settings:
     poll_s: float = 5.0
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Refuse what no engine can store, wherever in a call it stood."""
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            "A text has half a surrogate pair, which is not Unicode.", "Send valid text."
+        ) from None
+    except OverflowError:
+        raise InvalidInput("A number has more than 63 bits.", "Send a smaller one.") from None
+
+
 class Board:
     """The use cases. Safe for any number of concurrent callers, in any number of processes.
 
@@ -92,11 +106,43 @@ class Board:
 
     async def _write(self, name: str, actor: str, action: Callable[[Operation], T]) -> T:
         now = self.clock()
-        return await self.store.write(name, actor, now, lambda tx: action(Operation(tx, now, self.ids)))
+        with _readable():
+            return await self.store.write(name, actor, now, lambda tx: action(Operation(tx, now, self.ids)))
 
     async def _read(self, action: Callable[[Operation], T]) -> T:
         now = self.clock()
-        return await self.store.read(lambda tx: action(Operation(tx, now, self.ids)))
+        with _readable():
+            return await self.store.read(lambda tx: action(Operation(tx, now, self.ids)))
+
+    # -- the owner -------------------------------------------------------------------------------
+
+    async def open_run(
+        self, caller: Caller, opening: runs.Opening, new: Sequence[NewTask]
+    ) -> tuple[RunId, list[Added]]:
+        """Open a run with its first tasks, in one transaction.
+
+        Raises:
+            Refused: Something in it cannot be; then nothing is kept.
+        """
+
+        def opens(op: Operation) -> tuple[RunId, list[Added]]:
+            home = runs.open_run(op, caller, opening)
+            return home.id, adding.add(op, home, new)
+
+        return await self._write("open_run", str(caller.principal), opens)
+
+    async def cancel_run(self, caller: Caller, run: str, reason: str) -> RunId:
+        """Cancel a run (the only open one, if none is named).
+
+        Raises:
+            Refused: Not the owner, no such run, or it is over already.
+        """
+
+        def cancels(op: Operation) -> RunId:
+            home = identity.find_run(op, caller, run, "")
+            return runs.cancel_run(op, caller, home.id, reason).id
+
+        return await self._write("cancel_run", str(caller.principal), cancels)
 
     # -- tools -----------------------------------------------------------------------------------
 
@@ -227,7 +273,7 @@ class Board:
             once = Once(
                 op,
                 "propose_update",
-                f"lease/{lease}" if lease else f"{caller.principal}/{agent}",
+                f"lease/{lease}" if lease else f"{caller.principal}/{agent}/{run}",
                 content,
                 request,
             )
@@ -340,7 +386,7 @@ class Board:
 
         def adds(op: Operation) -> Queued:
             once = Once(
-                op, "add_tasks", f"lease/{lease}" if lease else str(caller.principal), content, request
+                op, "add_tasks", f"lease/{lease}" if lease else f"{caller.principal}/{run}", content, request
             )
             if once.answered is not None:
                 return runs.queued_before(op, once.answered)
@@ -364,7 +410,7 @@ class Board:
         goal: str,
         agent: str,
         run: str,
-        opening: "runs.Opening | None",
+        opening: runs.Opening | None,
     ) -> Queued:
         if goal:
             if lease:

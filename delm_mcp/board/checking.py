@@ -9,15 +9,15 @@ checked as merged into the run's `head`, and admitting it moves `head` by compar
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 
 from delm_mcp.board import proposals
+from delm_mcp.board.background import beside
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import Ids
 from delm_mcp.board.operation import Operation
@@ -38,7 +38,7 @@ from delm_mcp.domain.model import (
     Verdict,
 )
 from delm_mcp.domain.policy import CheckName, parse
-from delm_mcp.errors import CheckUnavailable, DelmError, StoreError
+from delm_mcp.errors import CheckUnavailable, DelmError
 from delm_mcp.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -115,8 +115,9 @@ class Checker:
             cursor = self._store.committed()
             try:
                 busy = await self.run_next()
-            except StoreError as error:
-                _log.warning("Checks are waiting: %s", error)
+            except DelmError as error:
+                # A check that cannot be settled is tried again when its lease ends, and not for ever.
+                _log.warning("A check waits: %s", error)
                 busy = False
                 await anyio.sleep(RETRY_S)
             if not busy:
@@ -172,7 +173,7 @@ class Checker:
 
     async def _examined(self, job: Job) -> Finding:
         """Run the procedure while the check's lease is renewed."""
-        async with kept_alive(lambda: self._keep(job.check.id)):
+        async with beside(lambda: self._keep(job.check.id)):
             if job.check.name == CheckName.QUOTES:
                 return await self.examiner.quotes(job.entry, job.run, job.sources)
             return await self.examiner.command(job.entry, job.run, self)
@@ -237,21 +238,6 @@ class Checker:
         return await self._store.write(
             name, self.worker, now, lambda tx: action(Operation(tx, now, self._ids))
         )
-
-
-@asynccontextmanager
-async def kept_alive(keep: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run something beside the body; an exception of the body leaves as it is, not in a group."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(keep)
-        try:
-            yield
-        except Exception as error:
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 def _job(op: Operation, check: Check) -> Job:

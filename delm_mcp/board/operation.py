@@ -13,6 +13,7 @@ from delm_mcp.errors import NotFound, RequestReused, RunClosed
 from delm_mcp.store.base import Tx
 
 NEWS_TOKENS = 800
+NEWS_ROWS = 400
 
 
 @dataclass(slots=True)
@@ -87,18 +88,32 @@ class Operation:
             return (), run.version
         after = agent.acked if since is None else max(agent.acked, since)
         lines: list[str] = []
-        used, reached = 0, after
-        for change in self.tx.changes(run.id, after, run.version, limit=500):
-            if change.audience not in {"", agent.name}:
-                continue
-            if used > NEWS_TOKENS and change.version > reached:
-                lines.append(f"more: read_context since={reached}")
-                return tuple(lines), reached
+        used, shown = 0, after
+        changes, reached = self.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)
+        for change in changes:
+            if used > NEWS_TOKENS and change.version > shown:
+                reached = shown
+                break
             text = news_line(change, self.entry(change.entry), agent.name).rstrip("\n")
             lines.append(text)
             used += tokens(text)
-            reached = change.version
-        return tuple(lines), run.version
+            shown = change.version
+        if reached < run.version:
+            lines.append(f"more: read_context since={reached}")
+        return tuple(lines), reached
+
+    def whole_versions(
+        self, run: Run, after: int, upto: int, limit: int, reader: str = ""
+    ) -> tuple[list[ContextChange], int]:
+        """About `limit` changes, never part of a version, and the version that they reach."""
+        rows = self.tx.changes(run.id, after, upto, limit, reader)
+        if limit < 0 or len(rows) < limit:
+            return rows, upto
+        last = rows[-1].version
+        whole = [row for row in rows if row.version < last]
+        if whole:
+            return whole, last - 1
+        return self.tx.changes(run.id, after, last, reader=reader), last
 
 
 def closed(run: Run) -> tuple[str, str]:

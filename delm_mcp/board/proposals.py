@@ -59,6 +59,7 @@ def facts_for(op: Operation, run: Run, proposal: Proposal) -> Board:
         policy=op.policy(run),
         related=related,
         key_holder=op.tx.live_with_key(run.id, proposal.key) if proposal.key else None,
+        has_live=proposal.kind is Kind.ANSWER and bool(op.tx.entries(run.id, [EntryState.ADMITTED])),
         same_gist=op.tx.live_with_gist(run.id, admission.key_of(proposal)),
     )
 
@@ -77,6 +78,11 @@ def submit(
         NotAllowed: The lease does not carry this right (answers need the decide lease).
         Conflict: The task waits for the verdict on an earlier result.
     """
+    proposal = replace(
+        proposal,
+        supersedes=tuple(dict.fromkeys(proposal.supersedes)),
+        derived_from=tuple(dict.fromkeys(proposal.derived_from)),
+    )
     _refuse_misplaced(op, author, proposal)
     board = facts_for(op, author.run, proposal)
     names = board.policy.of(proposal.kind)
@@ -346,7 +352,8 @@ def reject(op: Operation, entry: Entry, reason: str, *, quick: bool) -> Entry:
     task = op.tx.task(TaskId(entry.task)) if entry.task and entry.completes else None
     if task is not None and task.state is TaskState.SUBMITTED:
         limits = op.policy(op.run(entry.run)).limits
-        if quick:
+        other = op.tx.leased_to(task.run, task.agent)
+        if quick and other is None:
             until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
             op.tx.update(task, replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until))
         else:

@@ -16,7 +16,7 @@ from delm_mcp.domain.model import (
     TaskKind,
     TaskState,
 )
-from delm_mcp.domain.text import shortened
+from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import Conflict, NotAllowed, NotFound
 
 EXPIRE_SLICE = 64  # expired leases returned before a claim; more wait for the next one
@@ -29,15 +29,18 @@ EARLIER = 5
 def claim(op: Operation, run: Run, agent: Agent, wanted: str = "") -> Claim:
     """Lease a task to an agent: the one that it holds, the one that it asks for, or the next."""
     if run.state is not RunState.OPEN:
-        return _nothing(
-            op, run, agent, f"run {run.id} is {run.state}" + (f": {run.reason}" if run.reason else "")
-        )
+        return _over(op, run, agent)
     limits = op.policy(run).limits
     held = op.tx.leased_to(run.id, agent.name)
-    if held is not None and op.now < tasks.lease_ceiling(held, limits):
+    if held is not None and op.now >= tasks.lease_ceiling(held, limits):
+        _lose(op, held)
+    elif held is not None:
         kept = op.tx.update(held, tasks.renewed(held, now=op.now, limits=limits))
         return _claimed(op, run, agent, kept, reclaimed=True)
     expire(op, run)
+    run = op.run(run.id)  # the last loss of a decide task stalls its run
+    if run.state is not RunState.OPEN:
+        return _over(op, run, agent)
     task = _asked_for(op, run, agent, wanted) if wanted else _next(op, run, agent)
     if task is None:
         return _nothing(op, run, agent, _why_nothing(op, run, agent))
@@ -52,17 +55,21 @@ def could_claim(op: Operation, run: Run, agent: Agent) -> bool:
         or op.tx.favoured(run.id, agent.name)
         or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
         or op.tx.expired(run.id, op.now, 1)
-        or _is_drained(op, run)
+        or (_is_drained(op, run) and _may_decide(op, op.tx.decision(run.id), agent))
     )
+
+
+def _may_decide(op: Operation, decision: Task | None, agent: Agent) -> bool:
+    """The agent that finished last goes first, for a while; no decision yet can be had at once."""
+    return decision is None or decision.favours in {"", agent.name} or decision.favours_until <= op.now
 
 
 def _next(op: Operation, run: Run, agent: Agent) -> Task | None:
     """The task that waits for this agent, or the next one that its tags cover."""
     found = op.tx.favoured(run.id, agent.name) or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
     if found is None and _is_drained(op, run):
-        found = _open_decision(op, run)
-        if found is not None and found.favours not in {"", agent.name} and found.favours_until > op.now:
-            return None
+        decision = op.tx.decision(run.id) or _open_decision(op, run)
+        return decision if _may_decide(op, decision, agent) else None
     return found
 
 
@@ -131,6 +138,11 @@ def earlier(op: Operation, task: Task) -> tuple[Earlier, ...]:
     )
 
 
+def _over(op: Operation, run: Run, agent: Agent) -> Claim:
+    why = f": {run.reason}" if run.reason else ""
+    return _nothing(op, run, agent, f"run {run.id} is {run.state}{why}")
+
+
 def _nothing(op: Operation, run: Run, agent: Agent, reason: str) -> Claim:
     news, version = op.news(run, agent)
     over = run.state is not RunState.OPEN
@@ -155,7 +167,7 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
     stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
     if stuck:
         busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
-    if any(task.kind is TaskKind.DECIDE for task in op.tx.tasks(run.id, [TaskState.READY], limit=3)):
+    if op.tx.decision(run.id):
         busy.append("the decision is kept for the agent that finished last")
     return "nothing is ready for you: " + (", ".join(busy) or "the queue is empty")
 
@@ -165,34 +177,48 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
 
 def expire(op: Operation, run: Run) -> int:
     """Return expired leases to the queue, a slice at a time; says how many."""
-    limits = op.policy(run).limits
     ended = op.tx.expired(run.id, op.now, EXPIRE_SLICE)
     for task in ended:
-        after = tasks.lost(task, tasks.Event.EXPIRE, reason=f"{task.agent} did not come back", limits=limits)
-        op.tx.update(task, after)
-        _if_failed(op, after)
+        _lose(op, task)
     return len(ended)
+
+
+def _lose(op: Operation, task: Task) -> None:
+    """A lease ended without a word of its holder."""
+    reason = f"{task.agent} did not come back"
+    limits = op.policy(op.run(task.run)).limits
+    _back(op, task, tasks.lost(task, tasks.Event.EXPIRE, reason=reason, limits=limits))
+
+
+def _back(op: Operation, task: Task, after: Task) -> Task:
+    """Put a task back after its lease; a decision that is no longer due is cancelled instead."""
+    if task.kind is TaskKind.DECIDE and not only_decision_open(op, op.run(task.run), task):
+        return cancel(op, task, "there is open work again")
+    op.tx.update(task, after)
+    _if_failed(op, after)
+    return after
 
 
 def give_up(op: Operation, seat: Seat, note: str) -> Task:
     """The holder says that it cannot do the task; an attempt is used."""
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
-    reason = note or f"{seat.agent.name} gave it up"
+    reason = _said(seat, note) or f"{seat.agent.name} gave it up"
     after = tasks.given_up(seat.task, reason=reason, limits=op.policy(seat.run).limits)
-    op.tx.update(seat.task, after)
-    _if_failed(op, after)
-    return after
+    return _back(op, seat.task, after)
 
 
 def release(op: Operation, seat: Seat, note: str) -> Task:
     """The holder hands the task on; a loss is counted, so that nobody passes it round for ever."""
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
-    reason = note or f"{seat.agent.name} handed it on"
+    reason = _said(seat, note) or f"{seat.agent.name} handed it on"
     limits = op.policy(seat.run).limits
     after = replace(tasks.lost(seat.task, tasks.Event.RELEASE, reason=reason, limits=limits), token="")
-    op.tx.update(seat.task, after)
-    _if_failed(op, after)
-    return after
+    return _back(op, seat.task, after)
+
+
+def _said(seat: Seat, note: str) -> str:
+    """An agent's note as others read it: fenced, because it is not our voice."""
+    return f"{seat.agent.name} says {fenced(shortened(note, 500))}" if note.strip() else ""
 
 
 def _if_failed(op: Operation, task: Task) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from delm_mcp.board.answers import Reading
 from delm_mcp.board.identity import label_id
-from delm_mcp.board.operation import Operation, seconds
+from delm_mcp.board.operation import NEWS_ROWS, Operation, seconds
 from delm_mcp.domain import rendering
 from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.model import (
@@ -14,7 +14,6 @@ from delm_mcp.domain.model import (
     Agent,
     Entry,
     EntryId,
-    EntryState,
     Kind,
     Run,
     RunState,
@@ -87,21 +86,22 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
 
     # Each line has at least a token, so a budget bounds how many changes are worth fetching.
     limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens + 1
-    changes = [c for c in op.tx.changes(run.id, wanted.since, upto, limit) if not c.audience]
+    changes, reached = op.whole_versions(run, wanted.since, upto, limit)
     seen = rendering.view(
         changes,
         entry_of,
-        upto=upto,
+        upto=reached,
         budget_tokens=wanted.budget_tokens,
         wanted=_filter(op, run, wanted),
     )
-    following = f"read_context(since={seen.version_read})" if seen.more else ""
+    more = seen.more or reached < upto
+    following = f"read_context(since={seen.version_read})" if more else ""
     return Reading(
         run=run.id,
         run_state=run.state,
         text=seen.text,
         version_read=seen.version_read,
-        more=seen.more,
+        more=more,
         version=run.version,
         news=_own_news(op, run, agent, wanted),
         next=following or (_go_on(run)),
@@ -129,11 +129,9 @@ def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> t
     """Verdicts on the reader's own work; the rest of the news is the text itself."""
     if agent is None or wanted.view != "context":
         return ()
-    own = [
-        c
-        for c in op.tx.changes(run.id, max(agent.acked, wanted.since), run.version)
-        if c.audience == agent.name
-    ]
+    after = max(agent.acked, wanted.since)
+    recent, _ = op.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)
+    own = [change for change in recent if change.audience]
     return tuple(rendering.news_line(c, op.entry(c.entry), agent.name).rstrip("\n") for c in own[-20:])
 
 
@@ -240,6 +238,3 @@ def _task_item(task: Task) -> dict[str, Any]:
         "attempts": task.attempts,
         "losses": task.losses,
     }
-
-
-LIVE = (EntryState.ADMITTED, EntryState.SUSPECT)

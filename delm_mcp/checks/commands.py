@@ -1,4 +1,4 @@
-"""The `command` check: run a command that the run's owner named on a clean checkout, and remember how it went.
+"""The `command` check: run a command of the run's owner on a clean checkout, and note how it went.
 
 `judging` compares what is observed here.
 """

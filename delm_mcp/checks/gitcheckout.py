@@ -13,6 +13,7 @@ from delm_mcp.errors import CheckUnavailable, InvalidInput
 
 TREE_ENTRIES_MAX = 500_000
 TREE_BYTES_MAX = 4 * 1024**3
+_LISTING_BYTES_MAX = 64 * 1024**2
 
 _SYMLINK = "120000"
 _SUBMODULE = "160000"
@@ -51,7 +52,8 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
         CheckUnavailable: git cannot read it.
     """
     try:
-        done = await git.own("ls-tree", "-r", "-l", "-z", "--full-tree", tree)
+        listing = ("ls-tree", "-r", "-l", "-z", "--full-tree", tree)
+        done = await git.own(*listing, stdout_bytes_max=_LISTING_BYTES_MAX)
     except TooMuchOutput:
         raise _too_large(tree) from None
     entries = [_entry(line) for line in done.stdout.split(b"\0") if line]

@@ -152,7 +152,7 @@ def _judge_by_tests(
     shown = len(difference.fixed) + len(difference.new)
     if cited and not shown and fail_at_base == "require":
         return _fail(
-            f"No test that does not pass on {head} passes with your patch, so the command does not speak for it."
+            f"No test that fails on {head} passes with your patch, so the command does not speak for it."
             + (f" Still not passing: {_names(difference.failing)}." if difference.failing else ""),
             "Make one of those pass, or propose without citing this command.",
             facts,

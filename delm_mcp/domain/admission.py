@@ -77,6 +77,7 @@ class Board:
     related: dict[int, Entry] = field(default_factory=dict)
     key_holder: Entry | None = None
     same_gist: Entry | None = None
+    has_live: bool = False
 
 
 def refuse_oversize(proposal: Proposal) -> None:
@@ -93,6 +94,7 @@ def refuse_oversize(proposal: Proposal) -> None:
         "key": (proposal.key, MAX_REF),
     }
     for number, item in enumerate(proposal.evidence, 1):
+        texts[f"evidence {number} type"] = (item.type, 20)
         texts[f"evidence {number} ref"] = (item.ref, MAX_REF)
         texts[f"evidence {number} text"] = (item.text, MAX_EVIDENCE_TEXT)
     for name, (text, limit) in texts.items():
@@ -106,6 +108,10 @@ def refuse_oversize(proposal: Proposal) -> None:
         raise InvalidInput(
             f"supersedes and derived_from take at most {MAX_LIST} entries each.", "Name fewer."
         )
+    if not 0 <= proposal.base_version < 2**53:
+        raise InvalidInput(
+            f"base_version={proposal.base_version} is not a version.", "Pass the one that you read."
+        )
     if not proposal.gist.strip():
         raise InvalidInput("gist is empty.", "Write one self-contained sentence that a peer can act on.")
 
@@ -116,12 +122,13 @@ def wellformed(proposal: Proposal, board: Board, secrets: Sequence[str]) -> list
     Args:
         secrets: What the detector found in any of its texts, e.g. `["AWS Access Key"]`.
     """
-    reasons = list(_gist_reasons(proposal, board.policy.limits.gist_tokens))
-    if secrets:
-        reasons.append(
-            f"it contains a secret ({', '.join(sorted(set(secrets)))}); its text was not kept. "
+    if secrets:  # alone, because other reasons quote the text
+        kinds = ", ".join(sorted(set(secrets)))
+        return [
+            f"it contains a secret ({kinds}); its text was not kept. "
             "Propose it without the secret, and change the secret"
-        )
+        ]
+    reasons = list(_gist_reasons(proposal, board.policy.limits.gist_tokens))
     for number, item in enumerate(proposal.evidence, 1):
         reasons += [f"evidence {number}: {reason}" for reason in _evidence_reasons(item, proposal, board)]
     if proposal.kind is not Kind.ANSWER and not proposal.evidence and not proposal.derived_from:
@@ -239,7 +246,7 @@ def scoped(proposal: Proposal, _: Board) -> list[str]:
 
 def parents(proposal: Proposal, board: Board) -> list[str]:
     """An answer rests on entries, all of them live (`fresh` looks at each)."""
-    if proposal.kind is Kind.ANSWER and not proposal.derived_from and board.run.version > 0:
+    if proposal.kind is Kind.ANSWER and not proposal.derived_from and board.has_live:
         return ["an answer names the entries that it rests on in derived_from"]
     return []
 

@@ -4,13 +4,12 @@ The table is the whole rule: an event that is not in a state's row is refused, a
 as it was. The README's diagram is generated from it (`python -m delm_mcp.domain.tasks`).
 """
 
-import re
-import unicodedata
 from dataclasses import replace
 from enum import StrEnum
 
 from delm_mcp.domain.model import Task, TaskKind, TaskState
 from delm_mcp.domain.policy import Limits
+from delm_mcp.domain.text import gist_key
 from delm_mcp.errors import Illegal
 
 MAX_PRIORITY = 100
@@ -103,7 +102,9 @@ def renewed(task: Task, *, now: float, limits: Limits) -> Task:
     """Leased for another `lease_s`, up to the ceiling; an expired lease is revived."""
     until = min(now + limits.lease_s, lease_ceiling(task, limits))
     if task.state is TaskState.READY:
-        revived = replace(transition(task, Event.REVIVE), losses=max(0, task.losses - 1), lease_until=until)
+        # After an expiry the loss is taken back; after a late rejection there was none.
+        losses = task.losses if task.favours else max(0, task.losses - 1)
+        revived = replace(transition(task, Event.REVIVE), losses=losses, lease_until=until)
         return replace(revived, favours="", favours_until=0.0)
     return replace(task, lease_until=max(task.lease_until, until))
 
@@ -155,8 +156,7 @@ def rank(kind: TaskKind, priority: int) -> int:
 
 def subject_key(subject: str) -> str:
     """The normalised subject by which unfinished tasks are told apart."""
-    folded = unicodedata.normalize("NFKC", subject).casefold()
-    return re.sub(r"[\W_]+", " ", folded).strip() or folded.strip()
+    return gist_key(subject)
 
 
 def mermaid() -> str:

@@ -40,9 +40,12 @@ def block(text: str) -> str:
 
 
 def gist_key(gist: str) -> str:
-    """The normalised gist by which exact duplicates are found."""
-    folded = unicodedata.normalize("NFKC", gist).casefold()
-    return re.sub(r"\W+", " ", folded).strip()
+    """The normalised gist by which exact duplicates are found: case, width, space, closing marks.
+
+    Nothing else is dropped: `x != y` and `x == y` are different findings.
+    """
+    folded = " ".join(unicodedata.normalize("NFKC", gist).casefold().split())
+    return folded.rstrip(".!;, ") or folded
 
 
 def shortened(text: str, limit: int) -> str:

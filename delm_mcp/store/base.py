@@ -93,6 +93,9 @@ class Tx(Protocol):
         """The ready task of the highest rank, oldest first, among those whose needs the tags cover and
         that favour nobody at `now`. O(log n) in the tasks; linear in distinct sets of needs."""
 
+    def decision(self, run: RunId) -> Task | None:
+        """The run's ready decide task; never among what `next_ready` and `favoured` find."""
+
     def expired(self, run: RunId, now: float, limit: int) -> list[Task]:
         """Leased tasks whose lease ended before `now`, longest first."""
 
@@ -119,8 +122,10 @@ class Tx(Protocol):
     def matching(self, run: RunId, words: Sequence[str], limit: int) -> list[EntryId]:
         """Entries whose gist has all these words, newest first."""
 
-    def changes(self, run: RunId, after: int, upto: int, limit: int = -1) -> list[ContextChange]:
-        """Changes with `after < version <= upto`, oldest first."""
+    def changes(
+        self, run: RunId, after: int, upto: int, limit: int = -1, reader: str = ""
+    ) -> list[ContextChange]:
+        """Changes with `after < version <= upto` that everybody, or this reader, may see; oldest first."""
 
     # Checks.
     def check(self, check: CheckId) -> Check | None: ...
@@ -167,6 +172,9 @@ class Store(Protocol):
         """Return True once something was committed after the cursor, by any process."""
 
     async def status(self) -> StoreStatus: ...
+
+    async def check_integrity(self) -> str:
+        """`ok`, or what the engine finds wrong with its own file."""
 
 
 Opener = Callable[[], AbstractAsyncContextManager[Store]]

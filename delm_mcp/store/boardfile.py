@@ -89,7 +89,7 @@ class BoardFile:
         """Open one more connection."""
         connection = self.connect(self.path)
         try:
-            configure(connection, self._synchronous, query_only=query_only)
+            configure(connection, self._synchronous, self._lock_timeout_s, query_only=query_only)
         except BaseException:
             connection.close()
             raise

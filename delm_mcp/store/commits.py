@@ -7,7 +7,6 @@ import anyio
 from delm_mcp.store.base import Cursor
 from delm_mcp.store.connection import Conn, SqlConnection
 
-
 # A probe costs some 10 us, and runs only while somebody waits.
 PROBE_EVERY_S = 0.05
 
@@ -31,6 +30,11 @@ class Commits:
         self._waiting = 0
         self._seen: int | None = None
         self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the probe and take note of where the file stands."""
+        await self._probe.start()
+        self._seen = await self._probe.run(_data_version)
 
     def cursor(self) -> Cursor:
         return self._cursor

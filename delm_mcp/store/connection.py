@@ -14,9 +14,6 @@ Synchronous = Literal["FULL", "NORMAL", "OFF"]
 Connect = Callable[[Path], sqlite3.Connection]
 """Opens one connection in autocommit mode; anything with `sqlite3.Connection`'s methods will do."""
 
-# A backstop for programs that write without our lock file: SQLite itself waits this long.
-BUSY_TIMEOUT_S = 10.0
-
 # The write-ahead log keeps at most this much disk once a long reader that made it grow is gone.
 _WAL_KEPT_BYTES = 32 * 1024 * 1024
 
@@ -52,9 +49,14 @@ def connect(path: Path) -> sqlite3.Connection:
     return cast(sqlite3.Connection, _LIBRARY.connect(str(path), isolation_level=None, cached_statements=512))
 
 
-def configure(connection: SqlConnection, synchronous: Synchronous, *, query_only: bool = False) -> None:
-    """Set what SQLite keeps per connection and not in the file."""
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+def configure(
+    connection: SqlConnection, synchronous: Synchronous, busy_timeout_s: float, *, query_only: bool = False
+) -> None:
+    """Set what SQLite keeps per connection and not in the file.
+
+    The time-out is a backstop, for programs that write without our lock file.
+    """
+    connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     # Checkpoints are ours alone to start (see `wal`).
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -110,4 +112,4 @@ class Conn(aiosqlite.Connection):
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Return `function(connection, *args)`, called in the connection's thread."""
-        return cast(T, await self._execute(function, self._conn, *args))
+        return cast(T, await self._execute(function, self._conn, *args))  # type: ignore[no-untyped-call]

@@ -19,10 +19,10 @@ from typing import TypeVar
 import anyio
 
 from delm_mcp.errors import StoreError, StoreUnavailable
+from delm_mcp.store.base import Cursor
 from delm_mcp.store.boardfile import BoardFile, back_up
-from delm_mcp.store.commits import Commits, Cursor
+from delm_mcp.store.commits import Commits
 from delm_mcp.store.connection import (
-    BUSY_TIMEOUT_S,
     Conn,
     Connect,
     Synchronous,
@@ -75,7 +75,7 @@ class Engine:
         readers: int = 2,
         create: bool = True,
         connector: Connect | None = None,
-        lock_timeout_s: float = BUSY_TIMEOUT_S,
+        lock_timeout_s: float = 10.0,
         mounts: Callable[[], Sequence[Mount]] = mounted,
     ) -> AbstractAsyncContextManager["Engine"]:
         """Open (and, if wished, create) a board file and bring its schema up to date.
@@ -167,19 +167,20 @@ class Engine:
         except Exception as error:
             raise translated(error, target) from error
 
-    async def _start(self, connections: Sequence[Conn]) -> None:
+    async def _start(self) -> None:
         """Start the threads; on an error those that have started end."""
-        async with AsyncExitStack() as started:
+        async with AsyncExitStack() as ending:
             await self._writer.start()
-            started.push_async_callback(self._close_writer)
+            ending.push_async_callback(self._close_writer)
             try:
-                for connection in connections:
-                    await connection.start()
-                    started.push_async_callback(connection.close)
+                ending.push_async_callback(self._readers.close)
+                await self._readers.start()
+                ending.push_async_callback(self._commits.close)
+                await self._commits.start()
             except Exception as error:
                 raise translated(error, self._file.path) from error
             self.sqlite_version = await self._writer.run(_sqlite_version)
-            started.pop_all()
+            ending.pop_all()
 
     async def _close(self) -> None:
         """Answer what was asked, then end every thread. Bounded by the time-outs of the locks."""
@@ -260,7 +261,7 @@ async def _opened(file: BoardFile, writer: Conn, readers: int) -> AsyncIterator[
     engine = Engine(file, writer, Readers(pool), Commits(probe))
     # Half-opened connections would leave threads behind; both ends are bounded by time-outs.
     with anyio.CancelScope(shield=True):
-        await engine._start([*pool, probe])
+        await engine._start()
     try:
         yield engine
     finally:

@@ -79,9 +79,10 @@ def _check_header(path: Path) -> None:
     """Refuse a foreign file before anything is made beside it.
 
     Only where there is no lock file yet: closing a file drops this process's POSIX locks on it, so a
-    database that may be open here must not be read except through SQLite, which checks it again.
+    database that may be open here must not be read except through SQLite, which checks it again. And
+    not where a power loss left a journal: what stands in the file then is half of a change.
     """
-    if not path.exists() or os.path.exists(f"{path}.lock"):
+    if not path.exists() or any(os.path.exists(f"{path}{suffix}") for suffix in (".lock", "-journal")):
         return
     try:
         with path.open("rb") as file:

@@ -77,16 +77,15 @@ def migrate(connection: SqlConnection, path: Path, migrations: Sequence[Migratio
             "Put the board on a local disk.",
         )
     _check_history(connection, path, migrations[:version])
-    if version == len(migrations) > 0:
-        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version == 0:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(_TABLE)
+        # Changes nothing, and fails where the file is read-only; BEGIN IMMEDIATE itself does not.
+        connection.execute("DELETE FROM migration WHERE number < 0")
         for migration in migrations[version:]:
             _apply(connection, migration)
-        connection.execute(f"PRAGMA user_version = {len(migrations)}")
         connection.execute("COMMIT")
     except BaseException:
         roll_back(connection)
@@ -127,6 +126,7 @@ def _apply(connection: SqlConnection, migration: Migration) -> None:
             raise ValueError(f"migration {migration.number:04} ends the transaction")
     row = f"{migration.number}, '{migration.name}', '{migration.sha256}'"
     connection.execute(f"INSERT INTO migration (number, name, sha256) VALUES ({row})")
+    connection.execute(f"PRAGMA user_version = {migration.number}")
 
 
 def _statements(script: str) -> Iterator[str]:

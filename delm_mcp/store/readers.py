@@ -28,10 +28,15 @@ class Readers:
 
     def __init__(self, connections: list[Conn]) -> None:
         self._connections = connections
+        self._started: list[Conn] = []
         self._idle: asyncio.LifoQueue[Conn] = asyncio.LifoQueue()
-        for connection in connections:
-            self._idle.put_nowait(connection)
         self._closing = False
+
+    async def start(self) -> None:
+        for connection in self._connections:
+            await connection.start()
+            self._started.append(connection)
+            self._idle.put_nowait(connection)
 
     async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `operation` returns from one snapshot.
@@ -54,8 +59,8 @@ class Readers:
     async def close(self) -> None:
         """Stop the reads that still run, and close every connection."""
         self._closing = True
-        for connection in self._connections:
+        for connection in self._started:
             await connection.interrupt()
         async with AsyncExitStack() as ending:
-            for _ in self._connections:
+            for _ in self._started:
                 ending.push_async_callback((await self._idle.get()).close)

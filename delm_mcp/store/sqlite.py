@@ -50,10 +50,10 @@ _UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
 # sets of needs cost three seeks.
 _READY_NEEDS = """
 WITH RECURSIVE distinct_needs (needs) AS (
-    SELECT min(needs) FROM task WHERE run = :run AND state = 'ready'
+    SELECT min(needs) FROM task WHERE run = :run AND state = 'ready' AND kind <> 'decide'
     UNION ALL
     SELECT (SELECT min(needs) FROM task
-            WHERE run = :run AND state = 'ready' AND needs > distinct_needs.needs)
+            WHERE run = :run AND state = 'ready' AND kind <> 'decide' AND needs > distinct_needs.needs)
     FROM distinct_needs WHERE distinct_needs.needs IS NOT NULL
 )
 SELECT needs FROM distinct_needs WHERE needs IS NOT NULL
@@ -171,7 +171,10 @@ class SqliteTx:
         return self._one(TASK, "WHERE run = ? AND agent = ? AND state = 'leased' LIMIT 1", run, agent)
 
     def favoured(self, run: RunId, agent: str) -> Task | None:
-        where = "WHERE run = ? AND favours = ? AND state = 'ready' AND favours <> '' ORDER BY id LIMIT 1"
+        where = (
+            "WHERE run = ? AND favours = ? AND state = 'ready' AND favours <> '' AND kind <> 'decide' "
+            "ORDER BY id LIMIT 1"
+        )
         return self._one(TASK, where, run, agent)
 
     def next_ready(self, run: RunId, tags: frozenset[str], now: float) -> Task | None:
@@ -181,8 +184,8 @@ class SqliteTx:
                 continue
             head = self._one(
                 TASK,
-                "WHERE run = ? AND state = 'ready' AND needs = ? AND (favours = '' OR favours_until <= ?) "
-                "ORDER BY rank DESC, id LIMIT 1",
+                "WHERE run = ? AND state = 'ready' AND kind <> 'decide' AND needs = ? "
+                "AND (favours = '' OR favours_until <= ?) ORDER BY rank DESC, id LIMIT 1",
                 run,
                 json.dumps(list(needs), separators=(",", ":"), ensure_ascii=False),
                 now,
@@ -190,6 +193,11 @@ class SqliteTx:
             if head and (best is None or (-head.rank, head.id) < (-best.rank, best.id)):
                 best = head
         return best
+
+    def decision(self, run: RunId) -> Task | None:
+        return self._one(
+            TASK, "WHERE run = ? AND state = 'ready' AND kind = 'decide' ORDER BY id LIMIT 1", run
+        )
 
     def expired(self, run: RunId, now: float, limit: int) -> list[Task]:
         where = "WHERE run = ? AND state = 'leased' AND lease_until < ? ORDER BY lease_until LIMIT ?"
@@ -245,9 +253,14 @@ class SqliteTx:
         )
         return [EntryId(row[0]) for row in rows.fetchall()]
 
-    def changes(self, run: RunId, after: int, upto: int, limit: int = -1) -> list[ContextChange]:
-        where = "WHERE run = ? AND version > ? AND version <= ? ORDER BY version, id LIMIT ?"
-        return self._all(CHANGE, where, run, after, upto, limit)
+    def changes(
+        self, run: RunId, after: int, upto: int, limit: int = -1, reader: str = ""
+    ) -> list[ContextChange]:
+        where = (
+            "WHERE run = ? AND version > ? AND version <= ? AND audience IN ('', ?) "
+            "ORDER BY version, id LIMIT ?"
+        )
+        return self._all(CHANGE, where, run, after, upto, reader, limit)
 
     def check(self, check: CheckId) -> Check | None:
         return self._one(CHECKS, "WHERE id = ?", check)
@@ -362,6 +375,10 @@ class SqliteStore:
 
     async def backup(self, target: Path) -> None:
         await self._engine.backup(target)
+
+    async def check_integrity(self) -> str:
+        rows = await self._engine.read(lambda db: db.execute("PRAGMA integrity_check(10)").fetchall())
+        return "; ".join(str(row[0]) for row in rows)
 
     async def status(self) -> StoreStatus:
         schema = await self._engine.read(lambda db: int(db.execute("PRAGMA user_version").fetchone()[0]))

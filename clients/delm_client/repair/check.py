@@ -133,7 +133,7 @@ def _why_not(command: str, facts: dict[str, Any], ended: Completed, timeout_s: f
         return f"pytest starts but refuses the project or its options:\n{tail}"
     if "No module named pytest" in ended.output:
         return f"The interpreter of `{command}` has no pytest. Install it there (`pip install pytest`)."
-    return f"The check command `{command}` ended with code {ended.code} without starting pytest:\n{tail}\n{ADVICE}"
+    return f"`{command}` ended with code {ended.code} without starting pytest:\n{tail}\n{ADVICE}"
 
 
 def _check(

@@ -1,6 +1,7 @@
 """Private copies of a project: the tests of mutants run there, and never in the worktree."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,11 +33,14 @@ def copy_project(root: Path, destination: Path) -> None:
 
 def _listed_by_git(root: Path) -> list[str] | None:
     git = ["git", "-c", "core.fsmonitor=false", "-C", str(root)]
+    # Under a hook or another git command, these name some other repository.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
         listing = subprocess.run(
             [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             capture_output=True,
             check=True,
+            env=env,
             timeout=60,
         )
     except (OSError, subprocess.SubprocessError):

@@ -60,7 +60,7 @@ class Target:
     """Why no search can work on it (a file that cannot be collected); "" when one can."""
 
     def split(self) -> list["Target"]:
-        """One target for each test function, its parametrised cases together: for when one edit is not enough."""
+        """One target for each test function, its parametrised cases together."""
         groups: dict[str, list[str]] = {}
         for test in self.failing:
             groups.setdefault(test.partition("[")[0], []).append(test)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 
 from delm_client.repair.scene import Scene, int_value, number_like, plus
 from delm_client.repair.source import Edit
@@ -34,21 +35,27 @@ ARITHMETIC: dict[type[ast.operator], tuple[str, tuple[str, ...]]] = {
     ast.LShift: ("<<", (">>",)),
     ast.RShift: (">>", ("<<",)),
 }
-CALLED = {
-    "min": ("max",), "max": ("min",), "any": ("all",), "all": ("any",), "ceil": ("floor",), "floor": ("ceil", "round"),
-    "round": ("int", "floor"), "int": ("round",), "sorted": ("list", "reversed"), "list": ("sorted", "set"),
-    "reversed": ("sorted", "list"), "set": ("list",), "sum": ("max", "len"), "len": ("sum",), "append": ("extend", "add"),
-    "extend": ("append",), "add": ("discard",), "discard": ("add",), "appendleft": ("append",), "popleft": ("pop",),
-    "pop": ("popleft",), "find": ("rfind",), "rfind": ("find",), "index": ("rindex",), "rindex": ("index",),
-    "strip": ("lstrip", "rstrip"), "lstrip": ("rstrip", "strip"), "rstrip": ("lstrip", "strip"), "upper": ("lower",),
-    "lower": ("upper",), "startswith": ("endswith",), "endswith": ("startswith",), "split": ("rsplit",),
-    "rsplit": ("split",), "partition": ("rpartition",), "rpartition": ("partition",), "ljust": ("rjust",),
-    "rjust": ("ljust",), "keys": ("values", "items"), "values": ("keys", "items"), "items": ("keys", "values"),
-    "union": ("intersection", "difference"), "intersection": ("union", "difference"), "insert": ("append",),
+CALLED: dict[str, tuple[str, ...]] = {
+    "min": ("max",), "max": ("min",), "any": ("all",), "all": ("any",), "ceil": ("floor",),
+    "floor": ("ceil", "round"), "round": ("int", "floor"), "int": ("round",),
+    "sorted": ("list", "reversed"), "list": ("sorted", "set"), "reversed": ("sorted", "list"),
+    "set": ("list",), "sum": ("max", "len"), "len": ("sum",), "append": ("extend", "add"),
+    "extend": ("append",), "add": ("discard",), "discard": ("add",), "appendleft": ("append",),
+    "popleft": ("pop",), "pop": ("popleft",), "find": ("rfind",), "rfind": ("find",), "index": ("rindex",),
+    "rindex": ("index",), "strip": ("lstrip", "rstrip"), "lstrip": ("rstrip", "strip"),
+    "rstrip": ("lstrip", "strip"), "upper": ("lower",), "lower": ("upper",), "startswith": ("endswith",),
+    "endswith": ("startswith",), "split": ("rsplit",), "rsplit": ("split",), "partition": ("rpartition",),
+    "rpartition": ("partition",), "ljust": ("rjust",), "rjust": ("ljust",), "keys": ("values", "items"),
+    "values": ("keys", "items"), "items": ("keys", "values"), "union": ("intersection", "difference"),
+    "intersection": ("union", "difference"), "insert": ("append",),
     "difference": ("union", "symmetric_difference"), "isdigit": ("isalnum",), "isalpha": ("isalnum",),
-    "isalnum": ("isalpha",), "heappush": ("heappushpop",), "nsmallest": ("nlargest",), "nlargest": ("nsmallest",),
-    "bisect_left": ("bisect_right",), "bisect_right": ("bisect_left",), "isupper": ("islower",), "islower": ("isupper",),
+    "isalnum": ("isalpha",), "heappush": ("heappushpop",), "nsmallest": ("nlargest",),
+    "nlargest": ("nsmallest",), "bisect_left": ("bisect_right",), "bisect_right": ("bisect_left",),
+    "isupper": ("islower",), "islower": ("isupper",),
 }  # fmt: skip
+# Where an expression that may be a number is likely to be one.
+COUNTED = (ast.Compare, ast.Call, ast.Return, ast.Assign, ast.AugAssign, ast.keyword, ast.IfExp, ast.Tuple)
+UNMOVABLE = (ast.GeneratorExp, ast.Starred)  # the span of a lone generator has the call's own parentheses
 BOOLEAN_CALLS = ("all", "any", "isinstance", "issubclass", "callable", "hasattr", "startswith", "endswith")
 
 
@@ -83,7 +90,7 @@ def boolean(at: Scene, node: ast.AST) -> Iterator[Edit]:
     if not isinstance(node, ast.BoolOp):
         return
     word, other = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-    for left, right in zip(node.values, node.values[1:], strict=False):
+    for left, right in pairwise(node.values):
         if span := at.source.token(left, right, rf"\b{word}\b"):
             yield Edit(*span, other)
     for place, value in enumerate(node.values):
@@ -135,12 +142,10 @@ def slice_bounds(at: Scene, node: ast.AST) -> Iterator[Edit]:
     """`a[i:j]` becomes `a[i + 1:j]`, `a[i:]`, `a[:j]` ...; a missing bound cuts off one element."""
     if not isinstance(node, ast.Slice):
         return
-    start, end = at.source.start(node), at.source.end(node)  # type: ignore[arg-type]
+    start, end = at.source.start(node), at.source.end(node)
     for bound in (node.lower, node.upper):
         if bound is not None:
-            yield from (
-                at.replace(bound, plus(at.source, bound, step)) for step in (-1, 1) if number_like(bound)
-            )
+            yield from _one_off(at, bound)
             yield at.replace(bound, "")
     if node.lower is None:
         yield Edit(start, start, "1")
@@ -158,19 +163,18 @@ def boundary(at: Scene, node: ast.AST) -> Iterator[Edit]:
     if isinstance(node, ast.Constant) and isinstance(node.value, float):
         yield from (at.replace(node, repr(node.value + step)) for step in (-1, 1))
         return
-    if (
-        not isinstance(node, ast.expr)
-        or isinstance(getattr(node, "ctx", None), ast.Store)
-        or not number_like(node)
-    ):
+    if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
         return
     parent = at.parent(node)
     if isinstance(node, ast.Constant) and isinstance(parent, ast.UnaryOp):
         return  # the signed literal as a whole changes
-    places = (ast.Compare, ast.Call, ast.Return, ast.Assign, ast.AugAssign, ast.keyword, ast.IfExp, ast.Tuple)
-    if int_value(node) is not None or (
-        isinstance(parent, places) and getattr(parent, "func", None) is not node
-    ):
+    counted = isinstance(parent, COUNTED) and getattr(parent, "func", None) is not node
+    if counted or int_value(node) is not None:
+        yield from _one_off(at, node)
+
+
+def _one_off(at: Scene, node: ast.expr) -> Iterator[Edit]:
+    if number_like(node):
         yield from (at.replace(node, plus(at.source, node, step)) for step in (-1, 1))
 
 
@@ -178,9 +182,9 @@ def argument_order(at: Scene, node: ast.AST) -> Iterator[Edit]:
     """Two neighbours change places: arguments, operands, the parts of a pair, the branches of a condition."""
     pairs: list[tuple[ast.expr, ast.expr]] = []
     if isinstance(node, ast.Call):
-        pairs = list(zip(node.args, node.args[1:], strict=False))
-    elif isinstance(node, ast.Tuple | ast.List) and isinstance(node.ctx, ast.Load):
-        pairs = list(zip(node.elts, node.elts[1:], strict=False))
+        pairs = list(pairwise(node.args))
+    elif isinstance(node, ast.Tuple | ast.List):
+        pairs = list(pairwise(node.elts))
     elif isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Mult):
         pairs = [(node.left, node.right)]
     elif isinstance(node, ast.IfExp):
@@ -191,9 +195,7 @@ def argument_order(at: Scene, node: ast.AST) -> Iterator[Edit]:
         pairs = [(node.key, node.value)]
     operators = isinstance(node, ast.BinOp)
     for left, right in pairs:
-        if isinstance(left, ast.GeneratorExp | ast.Starred) or isinstance(
-            right, ast.GeneratorExp | ast.Starred
-        ):
+        if isinstance(left, UNMOVABLE) or isinstance(right, UNMOVABLE):
             continue
         text = at.source.operand if operators else at.source.of
         middle = at.source.between(at.source.end(left), at.source.start(right))
@@ -203,13 +205,7 @@ def argument_order(at: Scene, node: ast.AST) -> Iterator[Edit]:
 def variable(at: Scene, node: ast.AST) -> Iterator[Edit]:
     """A name becomes another one in scope, an attribute another of the same object, 0 or 1 a name."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        known = at.attributes.get(node.value.id, ())
-        if node.attr in known:
-            others = [name for name in known if name != node.attr][:ALTERNATIVES_MAX]
-            yield from (
-                Edit(at.source.end(node) - len(node.attr.encode()), at.source.end(node), name)
-                for name in others
-            )
+        yield from _other_attribute(at, node, at.attributes.get(node.value.id, ()))
         return
     if isinstance(node, ast.Constant) and int_value(node) in (0, 1):
         yield from (at.replace(node, name) for name in at.variables[:ALTERNATIVES_MAX])
@@ -224,6 +220,13 @@ def variable(at: Scene, node: ast.AST) -> Iterator[Edit]:
     else:
         return
     yield from (at.replace(node, name) for name in others[:ALTERNATIVES_MAX])
+
+
+def _other_attribute(at: Scene, node: ast.Attribute, known: tuple[str, ...]) -> Iterator[Edit]:
+    if node.attr in known:
+        end = at.source.end(node)
+        others = [name for name in known if name != node.attr][:ALTERNATIVES_MAX]
+        yield from (Edit(end - len(node.attr.encode()), end, name) for name in others)
 
 
 def call(at: Scene, node: ast.AST) -> Iterator[Edit]:
@@ -242,20 +245,15 @@ def call(at: Scene, node: ast.AST) -> Iterator[Edit]:
     yield from _fewer_arguments(at, node)
     if isinstance(function, ast.Attribute) and not node.args and not node.keywords:
         yield at.reduce(node, function.value)
-    only = node.args[0] if len(node.args) == 1 and not node.keywords else None
-    if (
-        isinstance(function, ast.Name)
-        and only is not None
-        and not isinstance(only, ast.GeneratorExp | ast.Starred)
-    ):
-        yield at.reduce(node, only)
+    if isinstance(function, ast.Name) and len(node.args) == 1 and not node.keywords:
+        yield from (at.reduce(node, only) for only in node.args if not isinstance(only, UNMOVABLE))
 
 
 def _fewer_arguments(at: Scene, node: ast.Call) -> Iterator[Edit]:
     given: list[ast.expr | ast.keyword] = sorted([*node.args, *node.keywords], key=at.source.start)
     if len(given) == 1 and not isinstance(given[0], ast.GeneratorExp):
         yield at.replace(given[0], "")
-    for left, right in zip(given, given[1:], strict=False):
+    for left, right in pairwise(given):
         yield Edit(at.source.end(left), at.source.end(right), "")
     if len(given) > 1:
         yield Edit(at.source.start(given[0]), at.source.start(given[1]), "")

@@ -111,7 +111,11 @@ class Harness:
             "root": str(copy),
             "scratch": str(scratch),
         }
-        env = dict(self._check.environ) | {
+        # Byte code is welcome in the copy: without it, every mutant would compile the tests anew.
+        inherited = {
+            key: value for key, value in self._check.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
+        }
+        env = inherited | {
             "TMPDIR": str(scratch / "tmp"),
             "PYTHONHASHSEED": "0",
         }
@@ -175,7 +179,8 @@ class Harness:
         for _ in range(2):
             if self._process is None:
                 self.start()
-            if self._send(request) and (answer := self._answer(limits.wall_s + ANSWER_GRACE_S)):
+            answer = self._answer(limits.wall_s + ANSWER_GRACE_S) if self._send(request) else None
+            if answer is not None and "end" in answer:
                 return _run(answer)
             self.close()
         return Run(End.CRASHED, {}, 0.0, time.monotonic() - started)

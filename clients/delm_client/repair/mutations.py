@@ -11,10 +11,6 @@ from delm_client.repair.scene import Scene, scene
 from delm_client.repair.source import MODULE, Edit, Source, Unit, own_nodes, parse
 
 Operator = Callable[[Scene, ast.AST], Iterator[Edit]]
-HEADED = (
-    ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.Match, ast.match_case,
-    ast.ExceptHandler, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
-)  # fmt: skip
 
 
 class Family(StrEnum):
@@ -76,7 +72,7 @@ class Mutation:
     """The line or lines that the edit touches, as they are."""
     after: str
     covers: tuple[int, int]
-    """First and last line of the statement (of its header, where it has a body) that must run for it to matter."""
+    """First and last line of what must run for it to matter: a statement, or the header of a block."""
 
     @property
     def id(self) -> str:
@@ -156,11 +152,10 @@ def _mutation(source: Source, unit: Unit, family: Family, edit: Edit, node: ast.
 
 
 def _covers(source: Source, node: ast.AST) -> tuple[int, int]:
-    while not isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) or not hasattr(node, "lineno"):
+    while not isinstance(node, ast.stmt | ast.ExceptHandler):
         node = source.parents[node]
-    if isinstance(node, HEADED):
-        body = node.cases if isinstance(node, ast.Match) else getattr(node, "body", None)
-        first = body[0] if body else node
-        below = first.pattern.lineno if isinstance(first, ast.match_case) else first.lineno
-        return node.lineno, max(node.lineno, below - 1)
-    return node.lineno, node.end_lineno or node.lineno
+    if isinstance(node, ast.Match):
+        return node.lineno, node.cases[0].pattern.lineno
+    body = getattr(node, "body", None)
+    last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+    return node.lineno, last

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from delm_client.repair.source import Edit, Source, Unit, own_nodes
 
+TIGHT = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.Attribute, ast.Subscript)
 NOT_NUMBERS = (
     ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp,
     ast.GeneratorExp, ast.Compare, ast.BoolOp, ast.Lambda, ast.Starred, ast.Slice, ast.Yield, ast.YieldFrom,
@@ -19,11 +20,11 @@ class Scene:
     source: Source
     unit: Unit
     variables: tuple[str, ...]
-    """Parameters and locals in the order of the text, those of enclosing functions and the module's after them."""
+    """Parameters and locals in the order of the text, then those of what encloses it."""
     callables: tuple[str, ...]
     """Functions and classes of the module, defined or imported."""
     attributes: dict[str, tuple[str, ...]]
-    """For each name, the attributes (not methods) that the unit's outermost class or function reads from it."""
+    """For each name, the attributes (not methods) that the outermost class or function uses on it."""
 
     def parent(self, node: ast.AST) -> ast.AST:
         return self.source.parents[node]
@@ -33,9 +34,7 @@ class Scene:
 
     def reduce(self, node: ast.expr, part: ast.expr) -> Edit:
         """Leave only a part of an expression."""
-        loose = isinstance(
-            self.parent(node), ast.BinOp | ast.UnaryOp | ast.Compare | ast.Attribute | ast.Subscript
-        )
+        loose = isinstance(self.parent(node), TIGHT)
         return self.replace(node, self.source.operand(part) if loose else self.source.of(part))
 
     def body(self, statement: ast.stmt) -> list[ast.stmt] | None:

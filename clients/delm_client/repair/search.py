@@ -1,5 +1,6 @@
 """Search for one edit that makes a target's failing tests pass and keeps its passing tests passing."""
 
+import ast
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -127,7 +128,9 @@ Event = Candidate | ScopeExhausted | Finished
 
 
 @dataclass(slots=True)
-class _Stop(Exception):  # noqa: N818 - not an error: the way out of nested loops
+class _Stop(Exception):
+    """The way out of nested loops."""
+
     reason: Reason
     detail: str = ""
 
@@ -151,7 +154,9 @@ def search(
     if target.broken:
         raise ProjectError(f"{target.broken}. Repair that by hand: no test runs that could judge an edit.")
     with Harness(check, root=worktree) as harness:
-        yield from _Search(worktree, target, harness, skip, on_progress, cancelled, budget or Budget()).events()
+        yield from _Search(
+            worktree, target, harness, skip, on_progress, cancelled, budget or Budget()
+        ).events()
 
 
 @dataclass(slots=True)
@@ -173,42 +178,45 @@ class _Search:
     budget: Budget
     counts: Counts = field(default_factory=Counts)
     started: float = field(default_factory=time.monotonic)
+    baseline: Run = field(default_factory=lambda: Run(End.CRASHED, {}, 0.0, 0.0))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The failing tests first: most mutants end there."""
+        return (*self.target.failing, *self.target.passing)
 
     def events(self) -> Iterator[Event]:
         try:
-            baseline = self._baseline()
-            scopes = self._scopes(baseline)
+            self._narrow()
+            scopes = self._scopes()
             for ranked in scopes:
                 if self.skip(ranked.scope):
                     self.counts.scopes_skipped += 1
                     continue
-                yield from self._scope(ranked, _limits(baseline))
-            raise _Stop(Reason.EXHAUSTED, f"no single edit in {len(scopes)} scopes makes {self.target.name} pass")
+                yield from self._scope(ranked)
+            raise _Stop(Reason.EXHAUSTED, self._exhausted(len(scopes)))
         except _Stop as stop:
             yield Finished(stop.reason, stop.detail, self._snapshot())
 
-    def _baseline(self) -> Run:
-        """The target's tests as they are; narrows the target to what really fails and passes here."""
-        ids = (*self.target.failing, *self.target.passing)
-        baseline = self._count(self.harness.run(ids))
-        if baseline.end is not End.COMPLETED:
-            raise _Stop(Reason.NOT_LOCATED, f"the tests of {self.target.name} end in a {baseline.end}")
-        missing = [test for test in self.target.failing if test not in baseline.tests]
+    def _narrow(self) -> None:
+        """Run the target's tests as they are, and keep those that really fail and really pass here."""
+        self.baseline = self._count(self.harness.run(self.ids))
+        tests = self.baseline.tests
+        if self.baseline.end is not End.COMPLETED:
+            raise _Stop(Reason.NOT_LOCATED, f"the tests of {self.target.name} end in a {self.baseline.end}")
+        missing = [test for test in self.target.failing if test not in tests]
         if missing:
             raise _Stop(Reason.NOT_LOCATED, f"{missing[0]} is not collected any more; look for targets again")
-        failing = tuple(test for test in self.target.failing if baseline.tests[test] in ("failed", "error"))
-        passing = tuple(test for test in ids if baseline.tests.get(test) == "passed")
+        failing = tuple(test for test in self.target.failing if tests[test] in ("failed", "error"))
+        passing = tuple(test for test in self.ids if tests.get(test) == "passed")
         if not failing:
             raise _Stop(Reason.ALREADY_PASSING, f"every test of {self.target.name} passes as it is")
         self.target = replace(self.target, failing=failing, passing=passing)
-        return baseline
 
-    def _scopes(self, baseline: Run) -> list[_Ranked]:
+    def _scopes(self) -> list[_Ranked]:
         """Suspicious mutations by scope, the best scopes first; ties in the order of the text."""
         traced = self._count(
-            self.harness.run(
-                (*self.target.failing, *self.target.passing), trace=True, limits=_limits(baseline, factor=100)
-            )
+            self.harness.run(self.ids, trace=True, limits=_limits(self.baseline, factor=100))
         )
         suspicion = Suspicion(traced, self.target.failing, self.target.passing)
         files = suspicion.files()
@@ -221,7 +229,14 @@ class _Search:
 
     def _of_file(self, source: Source, suspicion: Suspicion) -> list[_Ranked]:
         scored: dict[Scope, list[tuple[float, Mutation]]] = {}
-        for mutation in mutations(source):
+        # Below the `def` line, which runs at import.
+        suspect = {
+            unit.qualname
+            for unit in source.units
+            if isinstance(unit.node, ast.Module | ast.ClassDef)
+            or suspicion.of(source.path, unit.node.body[0].lineno, unit.node.end_lineno or 0)
+        }
+        for mutation in mutations(source, frozenset(suspect)):
             score = suspicion.of(source.path, *mutation.covers)
             if score:
                 scope = Scope(source.path, mutation.function, mutation.family, self.target.name)
@@ -236,26 +251,57 @@ class _Search:
             for scope, found in scored.items()
         ]
 
-    def _scope(self, ranked: _Ranked, limits: Limits) -> Iterator[Event]:
-        ids = (*self.target.failing, *self.target.passing)
-        tried = candidates = timed_out = 0
-        for mutation in ranked.mutations:
-            edited = mutant(ranked.source, mutation)
-            if edited is None:
-                continue
-            self._stop_if_asked()
-            self.on_progress(Progress(ranked.scope, mutation, self._snapshot()))
-            run = self.harness.run(ids, file=mutation.file, source=edited, stop_first=True, limits=limits)
-            self._count(run)
-            self.counts.mutants += 1
-            tried += 1
-            timed_out += run.end is End.TIMEOUT
-            if run.passed(ids):
-                candidates += 1
-                diff = ranked.source.diff(edited)
-                yield Candidate(ranked.scope, mutation, edited, diff, self._snapshot())
-        if tried:
-            yield ScopeExhausted(ranked.scope, tried, candidates, timed_out, self._snapshot())
+    def _scope(self, ranked: _Ranked) -> Iterator[Event]:
+        """Try the edits of one scope, and prove afterwards that they left the ground as it was.
+
+        A mutant may damage what later ones depend on: a data file in the copy, say. So the unmutated tests
+        run again at the end. If they end otherwise than before, the edits are tried again, one by one.
+        """
+        edits = [
+            (mutation, edited) for mutation in ranked.mutations if (edited := mutant(ranked.source, mutation))
+        ]
+        candidates: set[str] = set()
+        timed_out = 0
+        for careful in (False, True):
+            timed_out = 0
+            for mutation, edited in edits:
+                self._stop_if_asked()
+                self.on_progress(Progress(ranked.scope, mutation, self._snapshot()))
+                run = self._try(mutation.file, edited)
+                timed_out += run.end is End.TIMEOUT
+                if run.passed(self.ids) and mutation.id not in candidates:
+                    candidates.add(mutation.id)
+                    diff = ranked.source.diff(edited)
+                    yield Candidate(ranked.scope, mutation, edited, diff, self._snapshot())
+                if careful:
+                    self._undisturbed()
+            if self._undisturbed():
+                break
+        if edits:
+            yield ScopeExhausted(ranked.scope, len(edits), len(candidates), timed_out, self._snapshot())
+
+    def _try(self, file: str, edited: bytes) -> Run:
+        self.counts.mutants += 1
+        return self._count(
+            self.harness.run(
+                self.ids, file=file, source=edited, stop_first=True, limits=_limits(self.baseline)
+            )
+        )
+
+    def _undisturbed(self) -> bool:
+        """Whether the unmutated tests end as they did at first; starts on a fresh copy where they do not."""
+        control = self._count(self.harness.run(self.ids, limits=_limits(self.baseline)))
+        if control.end is End.COMPLETED and all(
+            control.tests.get(test) == self.baseline.tests[test] for test in self.ids
+        ):
+            return True
+        self.harness.start()
+        return False
+
+    def _exhausted(self, scopes: int) -> str:
+        skipped = self.counts.scopes_skipped
+        others = f", and {skipped} that were ruled out before" if skipped else ""
+        return f"no single edit makes {self.target.name} pass: {scopes - skipped} scopes tried{others}"
 
     def _stop_if_asked(self) -> None:
         if self.cancelled():
@@ -276,7 +322,7 @@ class _Search:
 
 
 def _limits(baseline: Run, *, factor: float = 10) -> Limits:
-    """What a mutant may use: ten times what the unmutated tests do, and never too little for a slow machine."""
+    """What a mutant may use: ten times what the unmutated tests do, and at least half a second."""
     cpu_s = max(0.5, factor * baseline.cpu_s)
     return Limits(cpu_s=cpu_s, wall_s=max(10.0, 10 * cpu_s, 2 * factor * baseline.wall_s))
 
@@ -286,7 +332,8 @@ def _not_located(target: Target, traced: Run) -> str:
         return f"tracing the tests of {target.name} ended in a {traced.end}"
     if not any(traced.lines.values()):
         return (
-            f"the tests of {target.name} execute no source of this project: they may import an installed copy. "
-            "Make pytest import the project's own files (`pythonpath` in its configuration, or `python -m pytest`)"
+            f"the tests of {target.name} execute no source of this project: they may import an installed "
+            "copy. Let pytest import the project's own files (`pythonpath` in its configuration, or "
+            "`python -m pytest` as the check)"
         )
     return f"the failing tests of {target.name} share no source file; split the target"

@@ -22,25 +22,24 @@ import base64
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import json
 import math
 import os
-import re
 import resource
 import select
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
 import warnings
 from typing import Any, NoReturn
 
-IMPORTS_THE_PROJECT = 77
 POLL_S = 0.02
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 FILE_SIZE_BYTES = 64 * 2**20
-TEST_FILE = re.compile(r"(^|/)(tests?/.*|test_[^/]*|[^/]*_test|conftest|setup|noxfile)\.py$")
 
 
 def prctl(option: int, value: int) -> None:
@@ -59,13 +58,17 @@ class Server:
         self.root: str = settings["root"]
         self.scratch: str = settings["scratch"]
         self.buffer = b""
-        self.report = -1
+        self.reports = -1
         self.edits = 0
+        self.plugin: Any = None
 
     def answer(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode() + b"\n"
-        while data:
-            data = data[os.write(self.answers, data) :]
+        """Tell the client."""
+        send(self.answers, message)
+
+    def report(self, message: dict[str, Any]) -> None:
+        """In a child: tell the process that watches it."""
+        send(self.reports, message)
 
     def leave(self) -> NoReturn:
         """End this process when the client is gone, straight through whatever pytest has on the stack."""
@@ -90,7 +93,7 @@ class Server:
         while True:
             request = self.next_request()
             with self.edited(request):
-                read, self.report = os.pipe()
+                read, self.reports = os.pipe()
                 started = time.monotonic()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # a plugin's thread makes fork warn, perhaps as an error
@@ -99,7 +102,7 @@ class Server:
                     os.close(read)
                     self.become_child(request)
                     return request
-                os.close(self.report)
+                os.close(self.reports)
                 answer = self.watch(pid, read, started + request["wall_s"])
                 os.close(read)
             answer["wall_s"] = time.monotonic() - started
@@ -122,15 +125,13 @@ class Server:
         self.edits += 1
         forker = os.getpid()
         try:
-            with open(path, "wb") as file:
-                file.write(base64.b64decode(request["source"]))
-            os.utime(path, (status.st_atime, int(status.st_mtime) + self.edits))
+            replace_file(path, base64.b64decode(request["source"]), status)
+            second = int(status.st_mtime) + self.edits
+            os.utime(path, (second, second))
             yield
         finally:
             if os.getpid() == forker:
-                with open(path, "wb") as file:
-                    file.write(original)
-                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+                replace_file(path, original, status)
 
     def become_child(self, request: dict[str, Any]) -> None:
         """Leave the server's session, descriptors and patience behind."""
@@ -181,6 +182,21 @@ class Server:
             self.leave()
         empty_folder(os.path.join(self.scratch, "tmp"))
         return verdict(data, ended, overdue)
+
+
+def send(descriptor: int, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode() + b"\n"
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def replace_file(path: str, data: bytes, like: os.stat_result) -> None:
+    """Put a new file in place, never through a link to another one."""
+    with open(path + ".delm", "wb") as file:
+        file.write(data)
+    os.chmod(path + ".delm", stat.S_IMODE(like.st_mode))
+    os.utime(path + ".delm", ns=(like.st_atime_ns, like.st_mtime_ns))
+    os.replace(path + ".delm", path)
 
 
 def verdict(data: bytes, ended: tuple[int, float], overdue: bool) -> dict[str, Any]:
@@ -241,183 +257,57 @@ def address_space_bytes() -> int:
         return 0
 
 
-class Session:
-    """The pytest plugin of one session: waits in the zygote, selects, traces and reports in the child."""
-
-    def __init__(self, server: Server, request: dict[str, Any] | None) -> None:
-        self.server = server
-        self.request = request
-        self.outcomes: dict[str, str] = {}
-        self.lines: dict[str, set[tuple[str, int]]] = {}
-        self.current: set[tuple[str, int]] = self.lines.setdefault("", set())
-        self.sources: dict[str, str] = {}
-
-    def trace(self) -> None:
-        if self.request is not None and self.request["trace"]:
-            threading.settrace(self.enter)
-            sys.settrace(self.enter)
-
-    def pytest_load_initial_conftests(self, early_config: Any) -> None:
-        known = early_config.known_args_namespace
-        if hasattr(known, "no_cov"):  # pytest-cov would trace what we trace, and write a report
-            known.no_cov = True
-
-    def pytest_cmdline_main(self, config: Any) -> Any:
-        option = config.option
-        option.basetemp = os.path.join(self.server.scratch, "tmp", "pytest")
-        option.xmlpath = None
-        option.tbstyle = "native"  # nobody reads the tracebacks, and the long style is half the time
-        if hasattr(option, "numprocesses"):
-            option.numprocesses, option.dist, option.tx = 0, "no", []
-        yield
-
-    def pytest_collection(self, session: Any) -> Any:
-        if self.request is None:
-            if imported_sources(self.server.root):
-                os._exit(IMPORTS_THE_PROJECT)
-            self.server.answer({"ready": "zygote"})
-            self.request = self.server.serve()
-        wanted = self.request["ids"]
-        root = str(session.config.rootpath)
-        files = dict.fromkeys(os.path.join(root, test.partition("::")[0]) for test in wanted)
-        session.config.args = [file for file in files if os.path.exists(file)]
-        session.config.option.maxfail = 1 if self.request["stop_first"] else 0
-        self.trace()
-        yield
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        assert self.request is not None
-        order = {test: place for place, test in enumerate(self.request["ids"])}
-        chosen = [item for item in items if str(item.nodeid) in order]
-        items[:] = sorted(chosen, key=lambda item: order[str(item.nodeid)])
-
-    def pytest_runtest_protocol(self, item: Any) -> Any:
-        self.current = self.lines.setdefault(str(item.nodeid), set())
-        yield
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        test = str(report.nodeid)
-        so_far = self.outcomes.get(test)
-        if report.failed:
-            self.outcomes[test] = "failed" if report.when == "call" else "error"
-        elif report.skipped:
-            self.outcomes[test] = "skipped"
-        elif so_far is None and report.when == "call":
-            self.outcomes[test] = "passed"
-
-    def pytest_sessionfinish(self) -> None:
-        if self.server.report < 0:
-            return  # the zygote itself ends: an error before the first request
-        sys.settrace(None)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        message: dict[str, Any] = {"tests": self.outcomes}
-        if self.request is not None and self.request["trace"]:
-            message["lines"] = {test: by_file(lines) for test, lines in self.lines.items()}
-        data = json.dumps(message).encode() + b"\n"
-        while data:
-            data = data[os.write(self.server.report, data) :]
-        os._exit(0)
-
-    def enter(self, frame: Any, event: str, arg: object) -> Any:
-        """Trace function: a local tracer for the frames of project sources, none for others."""
-        filename = frame.f_code.co_filename
-        relative = self.sources.get(filename)
-        if relative is None:
-            relative = self.sources[filename] = project_source(filename, self.server.root)
-        if not relative:
-            return None
-
-        def line(frame: Any, event: str, arg: object) -> Any:
-            if event == "line":
-                self.current.add((relative, frame.f_lineno))
-            return line
-
-        self.current.add((relative, frame.f_lineno))
-        return line
-
-
-def declare_hooks() -> None:
-    """Mark the order of our hooks here and not where they stand: pytest need not be importable to read this."""
-    import pytest
-
-    outermost = pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    outermost(Session.pytest_cmdline_main)
-    outermost(Session.pytest_collection)
-    outermost(Session.pytest_runtest_protocol)
-    pytest.hookimpl(tryfirst=True)(Session.pytest_load_initial_conftests)
-    pytest.hookimpl(trylast=True)(Session.pytest_collection_modifyitems)
-    pytest.hookimpl(tryfirst=True)(Session.pytest_sessionfinish)
-
-
-def by_file(lines: set[tuple[str, int]]) -> dict[str, list[int]]:
-    grouped: dict[str, list[int]] = {}
-    for file, line in sorted(lines):
-        grouped.setdefault(file, []).append(line)
-    return grouped
-
-
-def project_source(filename: str, root: str) -> str:
-    """The path inside the project of a source that may be mutated; "" for everything else."""
-    if not filename.startswith(root + os.sep) or not filename.endswith(".py"):
-        return ""
-    relative = filename[len(root) + 1 :].replace(os.sep, "/")
-    return "" if TEST_FILE.search(relative) or "site-packages/" in relative else relative
-
-
-def imported_sources(root: str) -> list[str]:
-    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-    return [file for file in files if isinstance(file, str) and project_source(file, root)]
+def load_plugin() -> Any:
+    """The module beside this file; by path, because its package is not installed for this interpreter."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin.py")
+    spec = importlib.util.spec_from_file_location("delm_repair_plugin", path)
+    assert spec is not None  # noqa: S101
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_pytest(server: Server, settings: dict[str, Any], request: dict[str, Any] | None) -> int:
     import pytest
 
-    plugin = Session(server, request)
-    plugin.trace()
-    return int(pytest.main([*settings["args"], "--capture=no"], plugins=[plugin]))
-
-
-def warm_up(settings: dict[str, Any]) -> None:
-    """Import pytest's own modules and its installed plugins, without the project."""
-    import pytest
-
-    empty = os.path.join(settings["scratch"], "empty")
-    os.makedirs(empty, exist_ok=True)
-    pytest.main([empty, f"--rootdir={empty}", "-c", os.devnull, "-p", "no:cacheprovider"])
+    session = server.plugin.Session(server, request)
+    return int(pytest.main([*settings["args"], "--capture=no"], plugins=[session]))
 
 
 def serve_as_server(server: Server, settings: dict[str, Any]) -> None:
     """Fork before the configuration is read: for projects whose conftest imports the code under repair."""
-    warm_up(settings)
+    import pytest
+
+    # A session without the project imports what is left of pytest, and the installed plugins.
+    empty = os.path.join(server.scratch, "empty")
+    os.makedirs(empty, exist_ok=True)
+    pytest.main([empty, f"--rootdir={empty}", "-c", os.devnull, "-p", "no:cacheprovider"])
     server.answer({"ready": "server"})
     request = server.serve()
-    code = run_pytest(server, settings, request)
-    # A child that comes back here never finished a session: its answer is missing, and counts as a crash.
-    os._exit(code or 1)
+    # A child whose session ends before its report is a crash, whatever pytest makes of it.
+    run_pytest(server, settings, request)
+    os._exit(1)
 
 
 def start(server: Server, settings: dict[str, Any]) -> None:
     try:
-        import pytest
+        server.plugin = load_plugin()
     except ImportError as error:
         server.answer({"error": f"{sys.executable} cannot import pytest: {error}"})
         return
-    declare_hooks()
-    versions = {"python": sys.version.split()[0], "pytest": pytest.__version__}
     zygote = os.fork()
     if zygote == 0:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        forker = os.getpid()
-        code = run_pytest(server, settings, None)
-        os._exit((code or 1) if os.getpid() == forker else 1)
+        os._exit(run_pytest(server, settings, None) or 1)
     _, status = os.waitpid(zygote, 0)
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-    if code == IMPORTS_THE_PROJECT:
+    if code == server.plugin.IMPORTS_THE_PROJECT:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         serve_as_server(server, settings)
     elif code:
-        server.answer({"error": f"pytest ended with code {code} before it collected a test", **versions})
+        server.answer({"error": f"pytest ended with code {code} before it collected a test"})
 
 
 def main() -> None:

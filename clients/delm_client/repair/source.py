@@ -15,9 +15,11 @@ from typing import NamedTuple
 NEWLINE = re.compile(rb"\r\n|\r|\n")
 # Binds less tightly than any operator beside it may need.
 LOOSE = (
-    ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.UnaryOp, ast.NamedExpr, ast.Await, ast.Yield,
+    ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.UnaryOp, ast.NamedExpr, ast.Await,
+    ast.Yield,
 )  # fmt: skip
 MODULE = "<module>"
+Frame = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Edit(NamedTuple):
@@ -33,7 +35,7 @@ class Unit:
     """A function, a class body or the module's top level, without the functions and classes inside it."""
 
     qualname: str
-    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    node: Frame
     outer: "Unit | None"
 
 
@@ -124,11 +126,7 @@ def _diff_lines(text: str) -> list[str]:
     return lines
 
 
-def _units(
-    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
-    qualname: str,
-    outer: Unit | None,
-) -> Iterator[Unit]:
+def _units(node: Frame, qualname: str, outer: Unit | None) -> Iterator[Unit]:
     unit = Unit(qualname, node, outer)
     yield unit
     prefix = "" if qualname == MODULE else qualname + "."
@@ -138,7 +136,7 @@ def _units(
 
 
 def own_nodes(root: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of one unit in the order of the text; functions and classes inside it appear, but not their insides.
+    """The nodes of one unit; functions and classes inside it appear, but not their insides.
 
     Leaves out what an edit should not touch: annotations, decorators, imports and docstrings.
     """
@@ -163,14 +161,11 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_docstring(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
-# Where the parser gives positions inside f-strings that an edit can trust (3.12), they are expressions like any.
+# Before 3.12 the parser's positions inside f-strings could not be trusted with an edit.
 SKIPPED: tuple[type[ast.AST], ...] = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 if sys.version_info < (3, 12):
     SKIPPED = (*SKIPPED, ast.JoinedStr)

@@ -104,7 +104,7 @@ def deletion(at: Scene, node: ast.AST) -> Iterator[Edit]:
 
 
 def indentation(at: Scene, node: ast.AST) -> Iterator[Edit]:
-    """The last statement of a block moves out of it, the one after a block into it, the first before its loop."""
+    """A block's last statement moves out of it, the one after it moves in, a loop's first moves before it."""
     if not isinstance(node, ast.stmt) or _has_long_string(node):
         return
     here = at.source.indent(node)
@@ -121,20 +121,17 @@ def indentation(at: Scene, node: ast.AST) -> Iterator[Edit]:
 
 
 def _outwards(at: Scene, node: ast.stmt, here: str) -> Iterator[Edit]:
-    inner: ast.AST = node
-    block = at.parent(node)
     body = at.body(node)
     if body is None or len(body) < 2 or body[-1] is not node:
         return
-    while isinstance(block, COMPOUND) and block is not at.unit.node:
-        # An `elif` hangs at the indentation of its `if`; only what ends the whole statement can follow it.
-        if block.end_lineno != node.end_lineno or inner is at.unit.node:
-            return
+    block = at.parent(node)
+    # Only what ends the whole block can stand after it: not the end of a branch before an `else`.
+    while isinstance(block, COMPOUND) and block.end_lineno == node.end_lineno:
         outer = at.source.indent(block)
         if outer is not None and len(outer) < len(here):
             start, end = at.source.lines(node)
             yield Edit(start, end, shifted(at.source.between(start, end), here, outer))
-        inner, block = block, at.parent(block)
+        block = at.parent(block)
 
 
 def _inwards(at: Scene, node: ast.stmt, here: str) -> Iterator[Edit]:
@@ -155,7 +152,7 @@ def _inwards(at: Scene, node: ast.stmt, here: str) -> Iterator[Edit]:
 
 
 def flow(at: Scene, node: ast.AST) -> Iterator[Edit]:
-    """`break` becomes `continue`, `elif` becomes `if`, `if` becomes `while`; a jump ends a branch in a loop."""
+    """`break` becomes `continue`, `elif` becomes `if`, `if` becomes `while`; a branch ends in a jump."""
     if isinstance(node, ast.Break):
         yield from (at.replace(node, word) for word in ("continue", "return"))
     elif isinstance(node, ast.Continue):

@@ -25,8 +25,10 @@ CREATE TABLE task (
     ended_at REAL NOT NULL, token TEXT NOT NULL, lease_until REAL NOT NULL
 );
 -- Claiming reads the head of this index for each set of needs that the agent covers.
-CREATE INDEX task_ready ON task (run, needs, rank DESC, id) WHERE state = 'ready';
-CREATE INDEX task_favours ON task (run, favours, favours_until) WHERE state = 'ready' AND favours <> '';
+CREATE INDEX task_ready ON task (run, needs, rank DESC, id) WHERE state = 'ready' AND kind <> 'decide';
+CREATE INDEX task_decide ON task (run, id) WHERE state = 'ready' AND kind = 'decide';
+CREATE INDEX task_favours ON task (run, favours, id)
+    WHERE state = 'ready' AND favours <> '' AND kind <> 'decide';
 CREATE INDEX task_favours_end ON task (run, favours_until) WHERE state = 'ready' AND favours <> '';
 CREATE INDEX task_lease ON task (run, lease_until) WHERE state = 'leased';
 CREATE INDEX task_agent ON task (run, agent) WHERE state = 'leased';

@@ -12,7 +12,8 @@ def encode(text):
             if count:
                 runs.append((current, count))
             current, count = char, 1
-        runs.append((current, count))
+        if count:
+            runs.append((current, count))
     return runs
 
 

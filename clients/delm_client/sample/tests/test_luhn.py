@@ -3,12 +3,12 @@ import pytest
 from programs.luhn import checksum, is_valid
 
 
-@pytest.mark.parametrize(("number", "total"), [("0", 0), ("7", 7), ("42", 10), ("1234", 14), ("40", 8)])
+@pytest.mark.parametrize(("number", "total"), [("0", 0), ("7", 7), ("42", 10), ("1234", 14), ("40", 8), ("70707", 21)])
 def test_small_digits_are_doubled(number, total):
     assert checksum(number) == total
 
 
-@pytest.mark.parametrize(("number", "total"), [("59", 10), ("99", 18), ("5678", 22), ("70707", 21), ("80", 7)])
+@pytest.mark.parametrize(("number", "total"), [("59", 10), ("99", 18), ("5678", 20), ("80", 7)])
 def test_a_double_of_two_digits_counts_as_their_sum(number, total):
     assert checksum(number) == total
 

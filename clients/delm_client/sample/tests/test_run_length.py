@@ -3,6 +3,10 @@ import pytest
 from programs.run_length import decode, encode
 
 
+def test_nothing_has_no_runs():
+    assert encode("") == []
+
+
 def test_one_character_is_one_run():
     assert encode("a") == [("a", 1)]
 

@@ -1,0 +1,53 @@
+"""Leases of agents that this process knows to be alive.
+
+Over stdio the server lives exactly as long as its client, so it renews the client's leases (up to
+their ceiling, which the board enforces) and hands them on at once when the client is gone.
+"""
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from delm_mcp.board.board import Board
+from delm_mcp.domain.model import Caller
+from delm_mcp.errors import DelmError, Refused
+
+_log = logging.getLogger(__name__)
+EVERY_S = 20.0
+RELEASE_S = 5.0
+
+
+class Keeper:
+    """Keeps the leases that went out to one client."""
+
+    def __init__(self, board: Board, caller: Callable[[], Caller], every_s: float = EVERY_S) -> None:
+        self._board = board
+        self._caller = caller
+        self._every_s = every_s
+        self._leases: dict[str, None] = {}
+
+    def add(self, lease: str) -> None:
+        """Keep this lease from now on."""
+        self._leases[lease] = None
+
+    async def work(self) -> None:
+        """Renew until cancelled; a lease that cannot be renewed any more is forgotten."""
+        while True:
+            await anyio.sleep(self._every_s)
+            for lease in list(self._leases):
+                await self._update(lease, "renew")
+
+    async def release_all(self) -> None:
+        """Hand everything on, because the client is gone."""
+        with anyio.move_on_after(RELEASE_S, shield=True):
+            for lease in list(self._leases):
+                await self._update(lease, "release", "its client went away")
+
+    async def _update(self, lease: str, action: str, note: str = "") -> None:
+        try:
+            await self._board.update_task(self._caller(), lease=lease, action=action, note=note)
+        except Refused:
+            self._leases.pop(lease, None)
+        except DelmError as error:
+            _log.warning("A lease could not be kept: %s", error)

@@ -1,0 +1,50 @@
+"""`delm-mcp`: the commands, each in the module of its subject."""
+
+from typing import Annotated
+
+import typer
+
+from delm_mcp import __version__
+from delm_mcp.cli import history, runs, serving, tokens
+from delm_mcp.cli.wiring import out
+
+app = typer.Typer(
+    name="delm-mcp",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="A task queue and a verified shared context that any coding agent joins over MCP.\n\n"
+    'Start with [bold]delm-mcp init "goal"[/], then let agents join with [bold]delm-mcp stdio[/].',
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"delm-mcp {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+app.command("init")(runs.init)
+app.command("stdio")(serving.stdio)
+app.command("serve")(serving.serve)
+app.command("status")(runs.status)
+app.command("context")(runs.context)
+app.command("cancel")(runs.cancel)
+app.command("audit")(history.audit)
+app.command("export")(history.export)
+app.command("tools")(serving.tools)
+app.add_typer(tokens.app, name="token")
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,237 @@
+"""`init`, `status`, `context` and `cancel`: runs, as their owner sees them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.live import Live
+
+from delm_mcp.board.adding import NewTask
+from delm_mcp.board.operation import Operation
+from delm_mcp.board.reading import MAX_BUDGET, Wanted
+from delm_mcp.board.runs import Opening, summary
+from delm_mcp.cli import views
+from delm_mcp.cli.serving import BoardFile
+from delm_mcp.cli.wiring import Served, err, opened, out, run
+from delm_mcp.config import DEFAULT_PROTECT, detect_check, find_place, load_policy, parse_command
+from delm_mcp.domain.model import Caller, Principal, Role
+from delm_mcp.errors import ConfigError
+
+OWNER = Caller(Principal("owner"), Role.OWNER)
+RunName = Annotated[str, typer.Option("--run", help="The run, where there are several.")]
+
+
+def init(
+    goal: Annotated[str, typer.Argument(help="What the team is to reach.")],
+    task: Annotated[list[str] | None, typer.Option("--task", help="A first task; may be repeated.")] = None,
+    tasks_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="First tasks as JSON: a list of {subject, detail, after, needs, priority, copies}."
+        ),
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='A command that patches must pass, e.g. --check "pytest -q", or name=words; repeatable.'
+        ),
+    ] = None,
+    check_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a command is stopped.")
+    ] = 600,
+    policy: Annotated[str, typer.Option(help="open, standard, strict, or a TOML file.")] = "standard",
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(help="Globs that patches cannot change; default: tests and what configures them."),
+    ] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option(help="A text file that quotes are checked against; repeatable.")
+    ] = None,
+    run_name: Annotated[str, typer.Option("--run", help="A name for the run.")] = "",
+    board: BoardFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+) -> None:
+    """Open a run: its goal, first tasks, commands and policy. Agents of this repository then find it.
+
+    The commands, the policy and the current commit are written down now; nothing that agents edit later
+    changes them. Uncommitted work is not part of the run.
+    """
+
+    async def main() -> None:
+        place = await find_place(board)
+        if check and place.repo is None:
+            raise ConfigError(
+                f"--check needs a git repository, because patches are commits. {place.problem}".strip(),
+                "git init && git add -A && git commit -m start, or leave --check out.",
+            )
+        opening = Opening(
+            goal=goal,
+            commands=tuple(parse_command(text, check_timeout) for text in check or ()),
+            policy=load_policy(policy, tuple(protect) if protect else (DEFAULT_PROTECT if check else None)),
+            sources=tuple(_source(path) for path in source or ()),
+            repo=str(place.repo.main) if place.repo else "",
+            base=await place.repo.resolve("HEAD") if place.repo else "",
+            run=run_name,
+        )
+        new = [NewTask(subject) for subject in task or ()] + _from_file(tasks_file)
+        async with opened(board, create=True) as served:
+            opened_run, tasks = await served.board.open_run(OWNER, opening, new or [NewTask(goal[:300])])
+        if as_json:
+            facts = {"run": opened_run, "tasks": [added.id for added in tasks], "board": str(place.board)}
+            out.print_json(json.dumps({**facts, "base": opening.base}))
+            return
+        out.print(
+            f"run [bold]{opened_run}[/] is open with {len(tasks)} tasks, board {place.board}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if not check:
+            found = detect_check(place.repo.main) if place.repo else ""
+            hint = f' This repository looks like --check "{found}".' if found else ""
+            out.print(
+                f"No command was given, so patches are attested, not executed.{hint}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        out.print(
+            "Agents join with [bold]delm-mcp stdio[/]; watch them with [bold]delm-mcp status --watch[/].",
+            highlight=False,
+        )
+
+    run(main)
+
+
+def _source(path: Path) -> tuple[str, str]:
+    try:
+        return path.name, path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--source {path} cannot be read as UTF-8 text: {error}.", "Convert it first."
+        ) from error
+
+
+def _from_file(path: Path | None) -> list[NewTask]:
+    if path is None:
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            NewTask(
+                str(row["subject"]),
+                str(row.get("detail", "")),
+                tuple(row.get("after", ())),
+                tuple(row.get("needs", ())),
+                int(row.get("priority", 0)),
+                int(row.get("copies", 1)),
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"--tasks-file {path}: {error}.", 'It holds a list like [{"subject": "...", "after": ["#1"]}].'
+        ) from error
+
+
+def status(
+    board: BoardFile = None,
+    run_name: RunName = "",
+    watch: Annotated[bool, typer.Option("--watch", help="A live view, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show the board: its store, its runs, who works on what, and what was verified last."""
+
+    async def main() -> None:
+        async with opened(board) as served:
+            if watch:
+                await _watch(served, run_name)
+                return
+            seen = await _look(served, run_name)
+            if as_json:
+                out.print_json(json.dumps(seen))
+            else:
+                out.print(views.board(seen))
+
+    run(main)
+
+
+async def _look(served: Served, run_name: str) -> dict[str, Any]:
+    """Everything that `status` shows, as JSON values."""
+    now = served.board.clock()
+    state = await served.board.store.status()
+
+    def looking(op: Operation) -> list[dict[str, Any]]:
+        rows = [op.run(run_name)] if run_name else op.tx.runs()
+        return [{**summary(op, row), **views.details(op, row)} for row in rows]
+
+    runs = await served.board.store.read(lambda tx: looking(Operation(tx, now, served.board.ids)))
+    return {
+        "board": state.location,
+        "engine": f"{state.engine} {state.engine_version}",
+        "durability": state.durability,
+        "schema": state.schema,
+        "warnings": list(state.warnings),
+        "runs": runs,
+    }
+
+
+async def _watch(served: Served, run_name: str) -> None:
+    with Live(console=out, auto_refresh=False, screen=out.is_terminal) as live:
+        while True:
+            cursor = served.board.store.committed()
+            live.update(views.board(await _look(served, run_name)), refresh=True)
+            await served.board.store.wait(cursor, 1.0)
+            await anyio.sleep(0.1)  # so that a busy board is drawn ten times a second at most
+
+
+def context(
+    board: BoardFile = None,
+    run_name: RunName = "",
+    at: Annotated[int, typer.Option(min=0, help="As it was at this version; default: now.")] = 0,
+    since: Annotated[int, typer.Option(min=0, help="Only what came after this version.")] = 0,
+    kind: Annotated[str, typer.Option(help="Only fact, fail, patch or answer.")] = "",
+    query: Annotated[str, typer.Option(help="Only gists with these words.")] = "",
+    unfold: Annotated[list[str] | None, typer.Option(help="An entry in full, e.g. E12; repeatable.")] = None,
+    why: Annotated[str, typer.Option(help="What stands behind an entry, e.g. E12.")] = "",
+) -> None:
+    """Print the verified context, now or at any earlier version."""
+
+    async def main() -> None:
+        wanted = Wanted(
+            since=since,
+            at=at,
+            view="why" if why else "context",
+            entries=(why,) if why else tuple(unfold or ()),
+            level="raw",
+            kind=kind,
+            query=query,
+            budget_tokens=MAX_BUDGET,
+        )
+        async with opened(board) as served:
+            while True:
+                reading = await served.board.read_context(OWNER, wanted, run=run_name)
+                out.print(reading.text, end="", highlight=False, markup=False, soft_wrap=True)
+                if not reading.more or wanted.entries:
+                    break
+                wanted = Wanted(reading.version_read, at, kind=kind, query=query, budget_tokens=MAX_BUDGET)
+            err.print(
+                f"run {reading.run} ({reading.run_state}), version {reading.version_read}", highlight=False
+            )
+
+    run(main)
+
+
+def cancel(
+    reason: Annotated[str, typer.Argument(help="Why; agents are told.")],
+    board: BoardFile = None,
+    run_name: RunName = "",
+) -> None:
+    """Cancel a run and its unfinished tasks; what was verified stays readable."""
+
+    async def main() -> None:
+        async with opened(board) as served:
+            ended = await served.board.cancel_run(OWNER, run_name, reason)
+        err.print(f"run {ended} is cancelled", highlight=False)
+
+    run(main)

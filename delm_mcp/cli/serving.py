@@ -1,0 +1,146 @@
+"""`stdio`, `serve` and `tools`: the board as an MCP server."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from delm_mcp.board import Board, tokens
+from delm_mcp.board.background import beside
+from delm_mcp.board.ids import RandomIds
+from delm_mcp.board.keeping import Keeper
+from delm_mcp.checks.runner import Wish
+from delm_mcp.cli.wiring import err, opened, out, run
+from delm_mcp.config import local_principal
+from delm_mcp.domain.model import Caller, Principal
+from delm_mcp.errors import ConfigError
+from delm_mcp.surfaces import schemas
+from delm_mcp.surfaces.mcp import make_server
+from delm_mcp.surfaces.stdio import serve_stdio
+from delm_mcp.surfaces.web import is_loopback, make_app
+
+BoardFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--board", help="The board's file. Default: .delm/board.db in the repository's main worktree."
+    ),
+]
+Commands = Annotated[
+    Wish,
+    typer.Option(
+        "--commands",
+        help="How the run's commands are run: auto (bubblewrap where it works, else a plain process), "
+        "bubblewrap, process, or off.",
+    ),
+]
+GRACE_S = 5
+
+
+def stdio(
+    board: BoardFile = None,
+    agent: Annotated[
+        str, typer.Option("--agent", envvar="DELM_AGENT", help="Speak only for this agent name.")
+    ] = "",
+    commands: Commands = "auto",
+) -> None:
+    """Serve one agent over standard input and output; this is what agents start."""
+
+    async def main() -> None:
+        async with opened(board, commands=commands, create=True, works=True) as served:
+            caller = Caller(Principal(local_principal(RandomIds().token())), agent=agent)
+            keeper = Keeper(served.board, lambda: caller)
+            server = make_server(served.board, lambda: caller, on_lease=keeper.add)
+            try:
+                async with beside(keeper.work):
+                    await serve_stdio(server)
+            finally:
+                await keeper.release_all()
+
+    run(main)
+
+
+def serve(
+    board: BoardFile = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Beyond loopback, tokens are required.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8722,
+    commands: Commands = "off",
+    url: Annotated[str, typer.Option(help="How clients reach this server, if not by host and port.")] = "",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Accept only this Host header; may be given several times.")
+    ] = None,
+) -> None:
+    """Host the board over streamable HTTP at /mcp, with a health check at /healthz.
+
+    Commands are off by default, because they run what agents wrote. `--commands bubblewrap` runs them
+    without network on a read-only system; `auto` and `process` are for loopback only.
+    """
+
+    async def main() -> None:
+        if commands in ("auto", "process") and not is_loopback(host):
+            raise ConfigError(
+                f"--commands {commands} may run agents' code without a sandbox, so not on {host}.",
+                "Use --commands bubblewrap, or off.",
+            )
+        async with opened(board, commands=commands, create=True, works=True) as served:
+            valid = await tokens.active(served.board.store, served.board.clock())
+            if not valid and not is_loopback(host):
+                raise ConfigError(
+                    f"Nobody could be told apart on {host}: the board has no tokens.",
+                    "Make one first: delm-mcp token create NAME. Or listen on 127.0.0.1.",
+                )
+            await _listen(served.board, host, port, bool(valid), url, tuple(allow_host or ()))
+
+    run(main)
+
+
+async def _listen(
+    board: Board, host: str, port: int, with_tokens: bool, url: str, hosts: tuple[str, ...]
+) -> None:
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}.",
+                "Choose another --port.",
+            ) from error
+        actual = listener.getsockname()[1]
+        app = make_app(
+            board, host=host, port=actual, with_tokens=with_tokens, public_url=url, allowed_hosts=hosts
+        )
+        config = uvicorn.Config(
+            app, host=host, port=actual, log_level="warning", timeout_graceful_shutdown=GRACE_S, ws="none"
+        )
+        shown = f"[{host}]" if ":" in host else host
+        guard = "bearer tokens" if with_tokens else "no tokens: whoever reaches this port"
+        err.print(
+            f"delm-mcp listens on http://{shown}:{actual}/mcp ({guard})", highlight=False, soft_wrap=True
+        )
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def tools() -> None:
+    """Print what the tool definitions cost each agent's context, in tokens."""
+
+    async def main() -> None:
+        server = make_server(None, lambda: None)  # type: ignore[arg-type, return-value]
+        table = Table("tool", "tokens", title="names + descriptions + input schemas, at 4 characters a token")
+        listed = await server.list_tools()
+        for tool in listed:
+            table.add_row(tool.name, str(schemas.tokens(tool)))
+        table.add_section()
+        table.add_row("all", f"{sum(map(schemas.tokens, listed))} of {schemas.TOKENS_MAX}")
+        out.print(table)
+
+    run(main)

@@ -1,0 +1,154 @@
+"""The board as people look at it in a terminal."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from delm_mcp.board.operation import Operation
+from delm_mcp.domain.drain import is_live
+from delm_mcp.domain.model import UNFINISHED, EntryState, Run, TaskState
+
+SHOWN_TASKS = 15
+SHOWN_ENTRIES = 12
+_STATE_STYLE = {
+    "open": "green", "finished": "bold green", "stalled": "yellow", "cancelled": "red",
+    "leased": "cyan", "ready": "white", "blocked": "dim", "submitted": "magenta",
+    "admitted": "green", "rejected": "red", "pending": "magenta", "superseded": "dim", "retracted": "red",
+}  # fmt: skip
+
+
+def details(op: Operation, run: Run) -> dict[str, Any]:
+    """What `status` shows of a run beyond its figures: agents, unfinished tasks, latest entries."""
+    limits = op.policy(run).limits
+    tasks = op.tx.tasks(run.id, UNFINISHED, limit=200)
+    entries = op.tx.entries(run.id)
+    return {
+        "agents": [
+            {
+                "agent": agent.name,
+                "principal": agent.principal,
+                "live": is_live(agent, op.now, limits),
+                "seen_s_ago": round(op.now - agent.seen_at, 1),
+                "task": next(
+                    (t.label for t in tasks if t.agent == agent.name and t.state is TaskState.LEASED), ""
+                ),
+                "admitted": sum(e.agent == agent.name and e.state is EntryState.ADMITTED for e in entries),
+                "rejected": sum(e.agent == agent.name and e.state is EntryState.REJECTED for e in entries),
+            }
+            for agent in op.tx.agents(run.id)
+        ],
+        "queue": [
+            {
+                "task": task.label,
+                "kind": task.kind.value,
+                "state": task.state.value,
+                "subject": task.subject,
+                "agent": task.agent if task.state in {TaskState.LEASED, TaskState.SUBMITTED} else "",
+                "lease_left_s": round(task.lease_until - op.now, 1) if task.state is TaskState.LEASED else 0,
+                "losses": task.losses,
+                "attempts": task.attempts,
+                "reason": task.reason,
+            }
+            for task in tasks
+        ],
+        "latest": [
+            {
+                "entry": entry.label,
+                "kind": entry.kind.value,
+                "state": entry.state.value,
+                "strength": entry.strength.value,
+                "agent": entry.agent,
+                "gist": entry.gist,
+                "reason": entry.reason,
+                "proposed_at": entry.proposed_at,
+                "decided_at": entry.decided_at,
+            }
+            for entry in entries
+        ],
+    }
+
+
+def board(seen: dict[str, Any]) -> RenderableType:
+    """The whole status as something that rich prints."""
+    parts: list[RenderableType] = [
+        Text(f"{seen['board']}  ·  {seen['engine']}, {seen['durability']}", style="dim"),
+        *[Text(f"warning: {warning}", style="yellow") for warning in seen["warnings"]],
+    ]
+    if not seen["runs"]:
+        parts.append(Text('No runs yet. Open one with delm-mcp init "goal".'))
+    return Group(*parts, *[_run(row) for row in reversed(seen["runs"])])
+
+
+def _styled(state: str) -> str:
+    return f"[{_STATE_STYLE.get(state, 'white')}]{state}[/]"
+
+
+def _run(row: dict[str, Any]) -> Panel:
+    counts = ", ".join(f"{count} {state}" for state, count in row["tasks"].items()) or "no tasks"
+    made = ", ".join(f"{count} {state}" for state, count in row["entries"].items()) or "none"
+    lines = [
+        f"[bold]{escape(row['goal'])}[/]",
+        f"tasks: {counts}",
+        f"entries: {made}, context version {row['version']}",
+    ]
+    if row["head"]:
+        lines.append(
+            f"head {row['head'][:12]} (base {row['base'][:12]}), "
+            f"commands: {', '.join(row['commands']) or 'none'}"
+        )
+    if row["reason"]:
+        lines.append(escape(row["reason"]))
+    if row["answer"]:
+        lines.append(f"[green]answer:[/] {escape(row['answer'])}")
+    lines.append(f"[dim]log {row['log']['rows']} rows, head {row['log']['head']}[/]")
+    parts: list[RenderableType] = [Text.from_markup("\n".join(lines))]
+    parts += [table for table in (_agents(row), _queue(row), _entries(row)) if table is not None]
+    return Panel(Group(*parts), title=f"{row['run']} {_styled(row['state'])}", title_align="left")
+
+
+def _agents(row: dict[str, Any]) -> Table | None:
+    if not row["agents"]:
+        return None
+    table = Table(
+        "agent", "task", "admitted", "rejected", "seen", box=None, padding=(0, 2, 0, 0), title_justify="left"
+    )
+    for agent in row["agents"]:
+        seen = f"{agent['seen_s_ago']:.0f} s ago" + ("" if agent["live"] else " (gone)")
+        table.add_row(agent["agent"], agent["task"], str(agent["admitted"]), str(agent["rejected"]), seen)
+    return table
+
+
+def _queue(row: dict[str, Any]) -> Table | None:
+    if not row["queue"]:
+        return None
+    table = Table("task", "state", "who", "subject", box=None, padding=(0, 2, 0, 0))
+    for task in row["queue"][:SHOWN_TASKS]:
+        left = f" {task['lease_left_s']:.0f} s" if task["lease_left_s"] else ""
+        table.add_row(
+            task["task"], _styled(task["state"]), f"{task['agent']}{left}", escape(task["subject"][:90])
+        )
+    hidden = len(row["queue"]) - SHOWN_TASKS
+    if hidden > 0:
+        table.add_row("", "", "", f"[dim]and {hidden} more[/]")
+    return table
+
+
+def _entries(row: dict[str, Any]) -> Table | None:
+    if not row["latest"]:
+        return None
+    table = Table("entry", "kind", "verdict", "by", "gist", box=None, padding=(0, 2, 0, 0))
+    for entry in row["latest"][-SHOWN_ENTRIES:]:
+        why = f" [dim]({escape(entry['reason'][:120])})[/]" if entry["reason"] else ""
+        strength = f" {entry['strength']}" if entry["state"] == "admitted" else ""
+        table.add_row(
+            entry["entry"],
+            entry["kind"],
+            _styled(entry["state"]) + strength,
+            entry["agent"],
+            escape(entry["gist"][:160]) + why,
+        )
+    return table

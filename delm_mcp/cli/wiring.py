@@ -1,0 +1,97 @@
+"""Puts a board together for one process, and runs it."""
+
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import typer
+from rich.console import Console
+
+from delm_mcp.board import Board
+from delm_mcp.board.background import beside
+from delm_mcp.board.checking import Checker
+from delm_mcp.board.examining import Examiner
+from delm_mcp.board.ids import RandomIds
+from delm_mcp.checks.runner import Runner, Wish, make_runner
+from delm_mcp.config import Place, find_place, prepare_folder
+from delm_mcp.errors import ConfigError, DelmError
+from delm_mcp.store.sqlite import open_sqlite
+
+T = TypeVar("T")
+
+out = Console()
+err = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An open board, where it is, and what runs its commands."""
+
+    board: Board
+    place: Place
+    runner: Runner | None
+
+
+@asynccontextmanager
+async def opened(
+    path: Path | None, *, commands: Wish = "off", create: bool = False, works: bool = False
+) -> AsyncIterator[Served]:
+    """Open the board of this folder.
+
+    Args:
+        path: Its file, if it was named.
+        commands: How commands are run here.
+        create: Whether a missing board is made.
+        works: Whether this process takes checks from the queue.
+    """
+    place = await find_place(path)
+    if create:
+        prepare_folder(place.board)
+    elif not place.board.exists():
+        raise ConfigError(f"There is no board at {place.board}.", 'Open one with `delm-mcp init "goal"`.')
+    async with open_sqlite(place.board, create=create) as store:
+        ids = RandomIds()
+        runner = await make_runner(commands, hidden=(place.board.parent,)) if works else None
+        checker = Checker(Examiner(place.repo, runner), store, time.time, ids)
+        board = Board(store, clock=time.time, ids=ids, checker=checker)
+        async with beside(*([checker.work] if works else [])):
+            yield Served(board, place, runner)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a command; an error of ours is printed with its hint, and ends with exit code 1."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
+    except DelmError as error:
+        err.print(f"[bold red]error[/] {_escaped(error.problem)}", highlight=False, soft_wrap=True)
+        if error.hint:
+            err.print(f"[cyan]hint[/]  {_escaped(error.hint)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output is gone, and nobody wants to hear of it
+        raise typer.Exit(0) from None
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True

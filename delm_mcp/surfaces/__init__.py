@@ -1,0 +1,1 @@
+"""Translations between the board and the outside: `mcp` and its parts, and `web`."""

@@ -1,0 +1,110 @@
+"""The board over HTTP: the MCP endpoint, who may call it, and a health check."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from delm_mcp import __version__
+from delm_mcp.board import Board, tokens
+from delm_mcp.domain.model import Caller, Principal
+from delm_mcp.errors import DelmError
+from delm_mcp.surfaces.mcp import BoardServer, make_server
+
+ANYBODY = Caller(Principal("http:local"))
+"""Who calls a server on loopback without tokens: whoever can reach it, told apart by nothing."""
+
+
+class BoardToken(AccessToken):
+    """An accepted token, with the caller that it stands for."""
+
+    caller: Caller
+
+
+class Verifier:
+    """Checks bearer tokens against the board."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """The accepted token, or None."""
+        caller = await tokens.caller_of(self._board.store, self._board.clock(), token)
+        if caller is None:
+            return None
+        return BoardToken(token="", client_id=caller.principal, scopes=[caller.role], caller=caller)
+
+
+def calling() -> Caller:
+    """The caller of the request that is being handled."""
+    token = get_access_token()
+    return token.caller if isinstance(token, BoardToken) else ANYBODY
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_app(
+    board: Board,
+    *,
+    host: str,
+    port: int,
+    with_tokens: bool,
+    public_url: str = "",
+    allowed_hosts: tuple[str, ...] = (),
+    prepare: Callable[[BoardServer], None] = lambda server: None,
+) -> Starlette:
+    """The ASGI application: streamable HTTP at `/mcp` (stateless, JSON answers) and `/healthz`.
+
+    Args:
+        host: What it will listen on.
+        port: And where.
+        with_tokens: Whether callers must show a bearer token.
+        public_url: How clients reach it, if not by host and port.
+        allowed_hosts: `Host` headers that are accepted; by default any beyond loopback, where tokens
+            are required, and only loopback's on loopback (against DNS rebinding).
+        prepare: Adds to the server before it is served; tests add the conformance fixtures here.
+    """
+    url = AnyHttpUrl(public_url or f"http://{'[' + host + ']' if ':' in host else host}:{port}")
+    auth = AuthSettings(issuer_url=url, resource_server_url=url, required_scopes=[]) if with_tokens else None
+    server = make_server(board, calling, token_verifier=Verifier(board) if with_tokens else None, auth=auth)
+
+    @server.custom_route("/healthz", methods=["GET"])  # type: ignore[untyped-decorator]
+    async def healthz(_: Request) -> Response:
+        try:
+            runs = await board.store.read(lambda tx: len(tx.runs()))
+        except DelmError as error:
+            return JSONResponse({"status": "failing", "error": error.problem}, status_code=503)
+        return JSONResponse({"status": "ok", "version": __version__, "runs": runs})
+
+    prepare(server)
+    return server.streamable_http_app(
+        json_response=True,
+        stateless_http=True,
+        transport_security=_security(host, allowed_hosts),
+        host=host,
+    )
+
+
+def _security(host: str, allowed_hosts: tuple[str, ...]) -> TransportSecuritySettings | None:
+    """None lets the SDK protect a loopback address by itself."""
+    if allowed_hosts:
+        origins = [f"{scheme}://{name}" for name in allowed_hosts for scheme in ("http", "https")]
+        return TransportSecuritySettings(allowed_hosts=list(allowed_hosts), allowed_origins=origins)
+    if is_loopback(host):
+        return None
+    return TransportSecuritySettings(enable_dns_rebinding_protection=False)

@@ -1,0 +1,417 @@
+"""Leases: kept, lost, revived, fenced and bounded."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from delm_mcp.board.adding import NewTask
+from delm_mcp.board.examining import Examiner
+from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
+from delm_mcp.domain.model import Caller, Entry, Principal, Run, Source
+from delm_mcp.errors import LeaseLost
+from tests.boards import (
+    ADA,
+    BOB,
+    CYD,
+    Desk,
+    Dying,
+    desk_in,
+    fact,
+    ids_of,
+    limits,
+    quote,
+    refused,
+    result,
+)
+
+pytestmark = pytest.mark.anyio
+
+SOURCE = "The parser drops a trailing comma in lists.\nThe lexer counts a tab as eight columns.\n"
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", "two")
+        yield desk
+        await desk.audit()
+
+
+async def update(desk: Desk, lease: str, action: str, note: str = "", caller: Caller = ADA) -> str:
+    return (await desk.board.update_task(caller, lease=lease, action=action, note=note)).state
+
+
+# -- claiming --------------------------------------------------------------------------------------
+
+
+async def test_each_task_is_leased_once(desk: Desk) -> None:
+    claims = [await desk.claim(caller) for caller in (ADA, BOB, CYD)]
+    assert ids_of(claims) == ["T1", "T2"]
+    assert claims[2].task is None
+    assert "2 leased" in claims[2].reason
+    assert len({claim.agent for claim in claims}) == 3
+
+
+async def test_concurrent_claims_never_share_a_task(desk: Desk) -> None:
+    await desk.add(*(f"task {n}" for n in range(18)))
+    claims: list[str] = []
+
+    async def claim(number: int) -> None:
+        claims.extend(ids_of([await desk.claim(Caller(Principal(f"p{number}")))]))
+
+    async with anyio.create_task_group() as group:
+        for number in range(30):
+            group.start_soon(claim, number)
+    assert len(claims) == len(set(claims)) == 20
+
+
+async def test_whoever_holds_a_lease_gets_it_back(desk: Desk) -> None:
+    held = await desk.hold()
+    desk.clock.advance(200)
+    again = await desk.hold(agent=held.agent)
+    assert (again.lease, again.reclaimed, again.expires_s) == (held.lease, True, 300.0)
+    other = await desk.hold(BOB, task="T2")
+    assert (await desk.hold(BOB, agent=other.agent, task="T1")).lease == other.lease
+
+
+async def test_a_nameless_claim_is_somebody_new_even_of_the_same_principal(desk: Desk) -> None:
+    first, second = await desk.hold(), await desk.hold()
+    assert first.agent != second.agent
+    assert ids_of([first, second]) == ["T1", "T2"]
+
+
+async def test_tags_stay_with_an_agent_until_it_names_others(desk: Desk) -> None:
+    await desk.open(NewTask("render", needs=("gpu",)), "plain")
+    first = await desk.hold(tags=("gpu",))
+    assert first.task is not None
+    assert first.task.subject == "render"
+    await update(desk, first.lease, "release")
+    again = await desk.hold(agent=first.agent)
+    assert again.task is not None
+    assert again.task.subject == "render"
+
+
+# -- keeping ---------------------------------------------------------------------------------------
+
+
+async def test_any_call_with_the_lease_renews_it(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    for act in ("renew", "propose", "add"):
+        desk.clock.advance(250)
+        if act == "renew":
+            await update(desk, held.lease, "renew")
+        elif act == "propose":
+            await desk.admit(held, fact())
+        else:
+            await desk.add("three", lease=held.lease, caller=ADA)
+        assert (await desk.task("T1")).lease_until == desk.clock() + 300, act
+    assert (await desk.task("T1")).state == "leased"
+
+
+async def test_renewing_stops_at_the_ceiling(desk: Desk) -> None:
+    await desk.open("one", policy=limits(lease_s=300, lease_max_s=500))
+    held = await desk.hold()
+    label = held.lease.split(".")[0]
+    desk.clock.advance(290)
+    await update(desk, held.lease, "renew")
+    assert (await desk.task(label)).lease_until == desk.clock() + 210
+    desk.clock.advance(210)
+    async with refused(desk, LeaseLost, "reached its ceiling of 500 s"):
+        await update(desk, held.lease, "renew")
+
+
+@pytest.mark.parametrize("past_s", [0, 0.001, 1000])
+async def test_an_agent_at_the_ceiling_of_its_lease_holds_one_task_at_most(desk: Desk, past_s: float) -> None:
+    await desk.open("one", "two", policy=limits(lease_s=300, lease_max_s=300))
+    held = await desk.hold()
+    desk.clock.advance(300 + past_s)
+    again = await desk.claim(agent=held.agent)
+    leased = await desk.look(lambda tx: tx.tasks(desk.run, ["leased"]))
+    assert len([task for task in leased if task.agent == held.agent]) <= 1
+    assert again.lease in {"", *(task.lease for task in leased)}
+    assert again.lease != held.lease
+
+
+async def test_an_agent_far_behind_in_a_queue_of_lost_leases_holds_one_task_at_most(desk: Desk) -> None:
+    await desk.open(*(f"task {n}" for n in range(90)), policy=limits(lease_s=300, lease_max_s=300))
+    claims = []
+    for _ in range(80):
+        claims.append(await desk.hold())
+        desk.clock.advance(0.01)
+    desk.clock.advance(301)
+    last = claims[-1]
+    await desk.claim(agent=last.agent)
+    leased = await desk.look(lambda tx: tx.tasks(desk.run, ["leased"]))
+    assert len([task for task in leased if task.agent == last.agent]) <= 1
+
+
+# -- losing and coming back ------------------------------------------------------------------------
+
+
+async def test_an_expired_lease_is_revived_by_the_call_that_shows_it(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    desk.clock.advance(10_000)
+    assert (await desk.admit(held, result())).task_state == "done"
+
+
+async def test_a_task_that_went_back_to_the_queue_is_revived_while_nobody_took_it(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    await desk.hold(BOB, task="T2")
+    desk.clock.advance(301)
+    await desk.add(NewTask("three", priority=5))
+    taken = await desk.hold(CYD)
+    assert taken.task is not None
+    assert taken.task.subject == "three"
+    assert ((await desk.task("T1")).state, (await desk.task("T1")).losses) == ("ready", 1)
+    assert await update(desk, held.lease, "renew") == "leased"
+    assert (await desk.task("T1")).losses == 0
+    assert (await desk.task("T1")).agent == held.agent
+
+
+async def test_an_agent_that_holds_another_task_does_not_revive_the_old_one(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    desk.clock.advance(301)
+    await desk.hold(BOB, task="T2")
+    await desk.add(NewTask("three", priority=5))
+    await desk.hold(CYD)
+    assert (await desk.task("T1")).state == "ready"
+    await desk.add(NewTask("four", priority=6))
+    other = await desk.hold(agent=held.agent)
+    assert other.task is not None
+    assert other.task.subject == "four"
+    async with refused(desk, LeaseLost, f"you hold {other.task.id} now"):
+        await update(desk, held.lease, "renew")
+
+
+async def test_an_expired_lease_goes_to_the_next_who_asks(desk: Desk) -> None:
+    old = await desk.hold(task="T1")
+    desk.clock.advance(301)
+    new = await desk.hold(BOB)
+    assert new.task is not None
+    assert new.task.id == "T1"
+    assert new.lease != old.lease
+    row = await desk.task("T1")
+    assert (row.losses, row.agent, row.reason) == (1, new.agent, f"{old.agent} did not come back")
+
+
+async def test_a_task_that_is_lost_too_often_fails_and_takes_its_dependants_along(desk: Desk) -> None:
+    await desk.open("one", policy=limits(max_losses=1))
+    (first,) = ids_of([await desk.hold()])
+    queued = await desk.add(NewTask("after", after=(first,)), NewTask("later", after=("#1",)))
+    desk.clock.advance(301)
+    await desk.hold(BOB)
+    desk.clock.advance(301)
+    await desk.claim(CYD)
+    assert (await desk.task(first)).state == "failed"
+    assert "lost 2 times" in (await desk.task(first)).reason
+    rows = [await desk.task(added.id) for added in queued.tasks]
+    assert [row.state for row in rows] == ["cancelled", "cancelled"]
+    assert f"{first} failed: lost 2 times" in rows[0].reason
+    assert f"{rows[0].label} cancelled" in rows[1].reason
+    assert all(row.ended_at == desk.clock() for row in rows)
+
+
+async def test_handing_on_counts_as_a_loss_and_ends_the_lease_at_once(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    assert await update(desk, held.lease, "release", "needs a debugger") == "ready"
+    row = await desk.task("T1")
+    assert (row.losses, row.attempts, row.reason) == (1, 0, row.reason)
+    assert "needs a debugger" in row.reason
+    async with refused(desk, LeaseLost, "T1, which is ready"):
+        await desk.propose(held, result())
+    assert (await desk.hold(BOB)).lease.startswith("T1.")
+
+
+async def test_giving_up_counts_as_an_attempt_and_the_last_one_fails_the_task(desk: Desk) -> None:
+    queued = await desk.add(NewTask("after", after=("T1",)))
+    for number in (1, 2, 3):
+        held = await desk.hold(task="T1")
+        state = await update(desk, held.lease, "fail", f"wall {number}")
+        assert (await desk.task("T1")).attempts == number
+    assert state == "failed"
+    row, dependant = await desk.task("T1"), await desk.task(queued.tasks[0].id)
+    assert "given up 3 times" in row.reason
+    assert "wall 3" in row.reason
+    assert row.ended_at == desk.clock()
+    assert dependant.state == "cancelled"
+    assert "T1 failed" in dependant.reason
+    async with refused(desk, LeaseLost, "T1, which is failed"):
+        await desk.propose(held, result())
+
+
+async def test_a_cancelled_task_tells_its_holder_why_when_it_comes_back(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    await desk.admit(held, result())
+    async with refused(desk, LeaseLost, "T1 is done by E1"):
+        await desk.propose(held, result("Something else altogether was found"))
+
+
+async def test_the_next_holder_sees_what_was_refused_before(desk: Desk) -> None:
+    held = await desk.hold(task="T1")
+    bad = await desk.propose(held, fact("It should work now"))
+    await update(desk, held.lease, "release")
+    again = await desk.hold(BOB, task="T1")
+    assert again.task is not None
+    (earlier,) = again.task.earlier
+    assert (earlier.entry, earlier.gist) == (bad.entry, "It should work now")
+    assert "wellformed" in earlier.reason
+
+
+# -- verdicts that come later ----------------------------------------------------------------------
+
+
+async def test_a_result_that_is_being_checked_is_not_claimable_and_its_lease_waits(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),))
+        held = await desk.hold()
+        proposal = result(evidence=quote("notes", "drops a trailing comma"))
+        proposed = await desk.propose_and_die(held, proposal)
+        assert (proposed.state, proposed.task_state) == ("pending", "submitted")
+        other = await desk.claim(BOB)
+        assert other.task is None
+        assert "1 submitted" in other.reason
+        async with refused(desk, LeaseLost, "being checked"):
+            await desk.propose(held, fact("The lexer counts a tab as eight columns"))
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        assert await desk.board.checker.run_next()
+        assert (await desk.task(held.lease.split(".")[0])).state == "done"
+        await desk.audit()
+
+
+async def test_a_result_refused_later_goes_to_its_author_first_and_costs_nothing(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),), policy=limits(author_first_s=60))
+        held = await desk.hold()
+        label = ids_of([held])[0]
+        bad = await desk.propose_and_die(held, result(evidence=quote("notes", "drops a trailing colon")))
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        assert await desk.board.checker.run_next()
+        row = await desk.task(label)
+        assert (row.state, row.attempts, row.losses, row.favours) == ("ready", 0, 0, held.agent)
+        assert (await desk.claim(BOB)).task is None
+        back = await desk.hold(agent=held.agent)
+        assert back.task is not None
+        assert back.task.id == label
+        assert [item.entry for item in back.task.earlier] == [bad.entry]
+        assert any(f"your {bad.entry} was rejected" in line for line in back.news)
+        await desk.audit()
+
+
+async def test_after_the_authors_time_anybody_takes_the_refused_task(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),), policy=limits(author_first_s=60))
+        held = await desk.hold()
+        await desk.propose_and_die(held, result(evidence=quote("notes", "drops a trailing colon")))
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        assert await desk.board.checker.run_next()
+        desk.clock.advance(60)
+        taken = await desk.hold(BOB)
+        async with refused(desk, LeaseLost, "retaken"):
+            await desk.propose(held, result())
+        await desk.admit(taken, result(), BOB)
+
+
+async def test_reviving_a_task_refused_later_takes_no_earlier_loss_back(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),))
+        first = await desk.hold()
+        await update(desk, first.lease, "release")
+        held = await desk.hold()
+        await desk.propose_and_die(held, result(evidence=quote("notes", "drops a trailing colon")))
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        assert await desk.board.checker.run_next()
+        assert await update(desk, held.lease, "renew") == "leased"
+        assert (await desk.task(ids_of([held])[0])).losses == 1
+
+
+class Slow(Examiner):
+    """An examiner that stops in the middle of a check until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+
+    async def quotes(self, entry: Entry, run: Run, sources: tuple[Source, ...]) -> Finding:
+        self.reached.set()
+        await self.go_on.wait()
+        return await super().quotes(entry, run, sources)
+
+
+async def test_a_task_that_comes_back_refused_does_not_give_its_agent_a_second_lease(tmp_path: Path) -> None:
+    examiner = Slow()
+    async with desk_in(tmp_path, examiner=examiner) as desk:
+        await desk.open("one", "two", sources=(("notes", SOURCE),))
+        held = await desk.hold()
+        proposal = result(evidence=quote("notes", "drops a trailing colon"))
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(desk.propose, held, proposal)
+                await examiner.reached.wait()
+                other = await desk.hold(agent=held.agent)
+                examiner.go_on.set()
+        leased = await desk.look(lambda tx: tx.tasks(desk.run, ["leased"]))
+        assert [task.lease for task in leased] == [other.lease]
+        assert (await desk.task(ids_of([held])[0])).state == "ready"
+        await desk.audit()
+
+
+async def test_a_check_is_taken_over_only_once_its_lease_has_ended(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),))
+        held = await desk.hold()
+        proposed = await desk.propose_and_die(held, result(evidence=quote("notes", "drops a trailing comma")))
+        assert not await desk.board.checker.run_next()
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        assert await desk.board.checker.run_next()
+        assert (await desk.entry(proposed.entry)).state == "admitted"
+        assert (await desk.entry(proposed.entry)).strength == "quoted"
+        assert not await desk.board.checker.run_next()
+
+
+async def test_a_verdict_of_a_process_that_lost_the_check_does_not_count(tmp_path: Path) -> None:
+    examiner = Slow()
+    async with desk_in(tmp_path, examiner=examiner) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),))
+        held = await desk.hold()
+        proposal = result(evidence=quote("notes", "drops a trailing comma"))
+        other = desk.another()
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(desk.propose, held, proposal)
+                await examiner.reached.wait()
+                desk.clock.advance(CHECK_LEASE_S + 1)
+                assert await other.checker.run_next()
+                before = await desk.dump()
+                examiner.go_on.set()
+        assert await desk.dump() == before
+        assert (await desk.home()).version == 1
+        await desk.audit()
+
+
+async def test_a_failing_check_is_not_tried_for_ever(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),))
+        held = await desk.hold()
+        proposed = await desk.propose_and_die(
+            held, result(evidence=quote("notes", "drops a trailing comma"), supersedes=())
+        )
+        for _ in range(10):
+            desk.clock.advance(CHECK_LEASE_S + 1)
+            checker = desk.another(Dying).checker
+            check = await desk.store.write(
+                "take", "w", desk.clock(), lambda tx: checker._take(_operation(desk, tx), ("quotes",))
+            )
+            if check is None:
+                break
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        await desk.board.checker.run_next()
+        assert (await desk.entry(proposed.entry)).state == "rejected"
+        assert "could not be finished" in (await desk.entry(proposed.entry)).reason
+
+
+def _operation(desk: Desk, tx: object) -> object:
+    from delm_mcp.board.operation import Operation
+
+    return Operation(tx, desk.clock(), desk.ids)  # type: ignore[arg-type]

@@ -204,7 +204,7 @@ class Desk:
     async def audit(self) -> None:
         """Insist that every run's log is whole, and says what the tables say."""
 
-        def action(tx: Tx) -> list[tuple[str, journal.Fault | None, list[str]]]:
+        def action(tx: Tx) -> list[tuple[RunId, journal.Fault | None, list[str]]]:
             found = []
             for run in tx.runs():
                 rows = tx.log(run.id)

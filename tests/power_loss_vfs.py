@@ -25,8 +25,6 @@ class _File:
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
     """`(offset, data)` since the last sync, in order; no data means cut off at the offset."""
-    named: bool = False
-    """Whether its name is durable."""
 
     def sync(self) -> None:
         for offset, data in self.pending:
@@ -72,7 +70,7 @@ class Disk:
 
     def __init__(self, folder: Path, accesses: int) -> None:
         self.left = accesses
-        self.files = {str(path): _File(bytearray(path.read_bytes()), named=True) for path in folder.iterdir()}
+        self.files = {str(path): _File(bytearray(path.read_bytes())) for path in folder.iterdir()}
         self.ghosts: dict[str, _File] = {}
 
     @property
@@ -85,15 +83,12 @@ class Disk:
             self.files.setdefault(name, _File()).pending.append((offset, data))
             self.left -= 1
 
-    def sync(self, name: str) -> None:
+    def sync(self, name: str, *, folder: bool) -> None:
         self.left -= 1
         if not self.dead:
-            file = self.files.setdefault(name, _File())
-            file.sync()
-            if not file.named and name.endswith(("-wal", "-journal")):
-                # The first time it syncs a log or a journal SQLite syncs their folder, too.
+            self.files.setdefault(name, _File()).sync()
+            if folder:
                 self.ghosts.clear()
-                file.named = True
 
     def delete(self, name: str, *, durably: bool) -> None:
         self.left -= 1
@@ -114,6 +109,9 @@ class _DiskFile(apsw.VFSFile):
         super().__init__("", filename, flags)
         self._disk = disk
         self._name = name
+        # As SQLite's own VFS does: the first sync of a journal or a log syncs their folder, too.
+        syncs_folder = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
+        self._sync_folder = bool(flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & syncs_folder)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
         self._disk.change(self._name, offset, bytes(data))
@@ -124,7 +122,8 @@ class _DiskFile(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._disk.sync(self._name)
+        self._disk.sync(self._name, folder=self._sync_folder)
+        self._sync_folder = False
         # The real file needs no sync: nothing pulls the plug of this machine.
 
 

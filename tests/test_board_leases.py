@@ -10,13 +10,13 @@ from delm_mcp.board.adding import NewTask
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
 from delm_mcp.domain.model import Caller, Entry, Principal, Run, Source
-from delm_mcp.errors import LeaseLost
+from delm_mcp.domain.policy import build
+from delm_mcp.errors import CheckUnavailable, LeaseLost
 from tests.boards import (
     ADA,
     BOB,
     CYD,
     Desk,
-    Dying,
     desk_in,
     fact,
     ids_of,
@@ -390,28 +390,24 @@ async def test_a_verdict_of_a_process_that_lost_the_check_does_not_count(tmp_pat
         await desk.audit()
 
 
-async def test_a_failing_check_is_not_tried_for_ever(tmp_path: Path) -> None:
-    async with desk_in(tmp_path) as desk:
-        await desk.open("one", sources=(("notes", SOURCE),))
+class Unable(Examiner):
+    """An examiner whose surroundings never let it look."""
+
+    async def quotes(self, entry: Entry, run: Run, sources: tuple[Source, ...]) -> Finding:
+        raise CheckUnavailable("The disk with the sources is not mounted.", "Mount it.")
+
+
+async def test_a_check_that_cannot_run_never_passes_and_is_not_tried_for_ever(tmp_path: Path) -> None:
+    async with desk_in(tmp_path, examiner=Unable()) as desk:
+        await desk.open("one", sources=(("notes", SOURCE),), policy=build({"command": {"max_tries": 3}}))
         held = await desk.hold()
-        proposed = await desk.propose_and_die(
-            held, result(evidence=quote("notes", "drops a trailing comma"), supersedes=())
-        )
-        for _ in range(10):
+        proposed = await desk.propose(held, result(evidence=quote("notes", "drops a trailing comma")))
+        assert (proposed.state, proposed.task_state) == ("pending", "submitted")
+        for _ in range(3):
             desk.clock.advance(CHECK_LEASE_S + 1)
-            checker = desk.another(Dying).checker
-            check = await desk.store.write(
-                "take", "w", desk.clock(), lambda tx: checker._take(_operation(desk, tx), ("quotes",))
-            )
-            if check is None:
-                break
-        desk.clock.advance(CHECK_LEASE_S + 1)
-        await desk.board.checker.run_next()
-        assert (await desk.entry(proposed.entry)).state == "rejected"
-        assert "could not be finished" in (await desk.entry(proposed.entry)).reason
-
-
-def _operation(desk: Desk, tx: object) -> object:
-    from delm_mcp.board.operation import Operation
-
-    return Operation(tx, desk.clock(), desk.ids)  # type: ignore[arg-type]
+            await desk.board.checker.run_next()
+        entry = await desk.entry(proposed.entry)
+        assert entry.state == "rejected"
+        assert "could not be finished in 3 tries" in entry.reason
+        assert "not mounted" in entry.reason
+        await desk.audit()

@@ -11,7 +11,7 @@ import pytest
 from delm_mcp.checks import gitcheckout
 from delm_mcp.checks.gitrunner import GitFailed
 from delm_mcp.errors import InvalidInput
-from tests.checks_scene import Scene, git
+from tests.checks_scene import Scene
 
 pytestmark = pytest.mark.anyio
 

@@ -129,9 +129,10 @@ def survive_kill(path: Path, seed: int) -> None:
     for _ in range(chance.randrange(2000)):
         pass  # a little later, not at the same point of every round
     process.kill()
-    output, _ = process.communicate(timeout=30)
-    # Lines that it said before it died and that nobody had read yet; the last may be cut off.
-    heard += [int(line) for line in output.split("\n")[:-1]]
+    assert process.stdout is not None
+    # What it said before it died and nobody had read yet; the last line may be cut off.
+    heard += [int(line) for line in process.stdout.read().split("\n")[:-1]]
+    process.communicate(timeout=30)
     kept = rows(path)
     assert set(heard) <= set(kept), f"seed {seed}"
     assert kept == list(range(1, len(kept) + 1))

@@ -112,7 +112,7 @@ def judge_tree(outcome: Outcome, baseline: Outcome | None, *, base: str = "the r
     facts = _facts(baseline, outcome, difference)
     if difference.broken:
         return _fail(
-            f"{_broken(difference)} on the answer's tree, and passed at {base}.",
+            f"{_broken(difference)} on the answer's tree, after passing at {base}.",
             "Mend those with a patch, then propose the answer again.",
             facts,
         )
@@ -126,7 +126,7 @@ def judge_tree(outcome: Outcome, baseline: Outcome | None, *, base: str = "the r
     return Judgement(
         "pass",
         f"Nothing that passed at {base} fails on the answer's tree; {_count(difference.failing)} still "
-        "fail as they did there.",
+        f"{_verb(difference.failing, 'fail')} as before.",
         facts,
     )
 
@@ -138,7 +138,7 @@ def _judge_by_tests(
     facts = _facts(before, after, difference)
     if difference.broken:
         return _fail(
-            f"{_broken(difference)} with your patch, and passed on {head}.",
+            f"{_broken(difference)} with your patch, after passing on {head}.",
             "Fix those and propose again.",
             facts,
         )
@@ -163,12 +163,15 @@ def _judge_by_tests(
 def _praise(difference: _Difference, head: str) -> str:
     parts = []
     if difference.fixed:
-        parts.append(f"{_count(difference.fixed)} that did not pass on {head} pass now")
+        parts.append(
+            f"{_count(difference.fixed)} that did not pass on {head} {_verb(difference.fixed, 'pass')} now"
+        )
     if difference.new:
-        parts.append(f"{_count(difference.new)} that {head} does not have pass")
+        parts.append(f"{_count(difference.new)} that {head} does not have {_verb(difference.new, 'pass')}")
     if not parts:
         parts.append(f"it shows only that nothing broke, as no test that fails on {head} passes now")
-    rest = f" {_count(difference.failing)} still fail." if difference.failing else ""
+    failing = difference.failing
+    rest = f" {_count(failing)} still {_verb(failing, 'fail')}." if failing else ""
     return f"Nothing that passed on {head} broke; {'; '.join(parts)}.{rest}"
 
 
@@ -235,7 +238,7 @@ def _broken(difference: _Difference) -> str:
     """`3 tests (2 failed, 1 vanished: ...)`."""
     kinds = list(difference.broken.values())
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
-    return f"{_count(kinds)} no longer pass ({counts}: {_names(list(difference.broken))})"
+    return f"{_count(kinds)} no longer {_verb(kinds, 'pass')} ({counts}: {_names(list(difference.broken))})"
 
 
 def _facts(before: Outcome | None, after: Outcome, difference: _Difference | None) -> dict[str, object]:
@@ -258,6 +261,10 @@ def _fail(problem: str, remedy: str, facts: dict[str, object]) -> Judgement:
 
 def _count(tests: Sequence[str]) -> str:
     return "1 test" if len(tests) == 1 else f"{len(tests)} tests"
+
+
+def _verb(tests: Sequence[str], verb: str) -> str:
+    return verb if len(tests) != 1 else {"pass": "passes", "fail": "fails"}[verb]
 
 
 def _names(tests: Sequence[str]) -> str:

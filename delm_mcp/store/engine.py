@@ -29,7 +29,7 @@ from delm_mcp.store.connection import (
     connect,
     has_wal_reset_bug,
 )
-from delm_mcp.store.faults import is_write_on_reader, translated
+from delm_mcp.store.faults import translated
 from delm_mcp.store.files import Mount, mounted
 from delm_mcp.store.group_commit import Failed, GroupCommit, Operation, Outcome
 from delm_mcp.store.migrate import Migration, load_migrations
@@ -120,7 +120,7 @@ class Engine:
         try:
             return await self._readers.run(op)
         except Exception as error:
-            meant = error if is_write_on_reader(error) else translated(error, self._file.path)
+            meant = translated(error, self._file.path, reading=True)
             if meant is error:
                 raise
             raise meant from error

@@ -1,8 +1,8 @@
 """SQLite's errors, translated once.
 
 Whatever the surroundings cause becomes a `StoreError` that says what would work. Constraint
-violations stay `sqlite3.IntegrityError`, because the row operations know what they mean; so do plain
-mistakes in SQL, which are bugs.
+violations stay `sqlite3.IntegrityError`, because the row operations know what they mean, and plain
+mistakes in SQL stay what they are, because they are bugs.
 """
 
 import sqlite3
@@ -21,11 +21,6 @@ def result_code(error: Exception) -> int:
     """SQLite's extended result code behind an exception of any of its libraries; 0 when there is none."""
     code = getattr(error, "sqlite_errorcode", None) or getattr(error, "extendedresult", None)
     return code if isinstance(code, int) else 0
-
-
-def is_write_on_reader(error: Exception) -> bool:
-    """Whether a query-only connection was told to write: a mistake of the caller, not a read-only file."""
-    return result_code(error) == _READONLY
 
 
 def _locked(path: Path) -> StoreError:
@@ -95,19 +90,31 @@ _MEANING: dict[int, Callable[[Path], StoreError]] = {
 }
 
 
-def translated(error: Exception, path: Path) -> Exception:
+def translated(error: Exception, path: Path, *, reading: bool = False) -> Exception:
     """Return what to raise in place of `error`; a new exception, or `error` itself.
 
     Each of several waiters gets an exception of its own, so that their tracebacks do not mix.
+
+    Args:
+        reading: On a connection that may only read, an attempt to write is a mistake of the caller
+            and not a read-only file.
     """
     code = result_code(error)
-    if code & 0xFF == _CONSTRAINT and not isinstance(error, sqlite3.IntegrityError):
-        # Another library's class of the same name.
-        meant: Exception = sqlite3.IntegrityError(*error.args)
+    make = _MEANING.get(code) or _MEANING.get(code & 0xFF)
+    if make is not None and not (reading and code == _READONLY):
+        meant: Exception = make(path)
+    elif code and not isinstance(error, sqlite3.Error):
+        meant = _in_pythons_words(error, code)
     else:
-        make = _MEANING.get(code) or _MEANING.get(code & 0xFF)
-        if make is None:
-            return error
-        meant = make(path)
+        return error
     meant.__cause__ = error
     return meant
+
+
+def _in_pythons_words(error: Exception, code: int) -> sqlite3.Error:
+    """Another SQLite library's exception as the one of `sqlite3`, so that callers know only those."""
+    name = "IntegrityError" if code & 0xFF == _CONSTRAINT else type(error).__name__
+    kind = getattr(sqlite3, name, sqlite3.OperationalError)
+    said: sqlite3.Error = kind(*error.args)
+    said.sqlite_errorcode = code
+    return said

@@ -144,7 +144,7 @@ class Harness:
     def _translated(self, entry: str, copy: Path) -> str:
         """An import path inside the project means the copy; what was not copied (.venv) stays where it is."""
         with contextlib.suppress(ValueError):
-            inside = copy / Path(entry or ".").resolve().relative_to(self._check.root)
+            inside = copy / (self._check.root / entry).resolve().relative_to(self._check.root)
             if inside.is_dir():
                 return str(inside)
         return entry

@@ -124,7 +124,7 @@ def _belongs_to_the_frame(node: ast.AST, unit: Unit) -> bool:
     """Definitions inside a unit are units of their own, and the top level's guard is not worth an edit."""
     if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return True
-    return unit.qualname == MODULE and isinstance(node, ast.If | ast.Try)
+    return isinstance(node, ast.If | ast.Try) and unit.qualname == MODULE and node in unit.node.body
 
 
 def _trimmed(source: Source, edit: Edit) -> Edit:

@@ -241,12 +241,16 @@ class _Search:
             if score:
                 scope = Scope(source.path, mutation.function, mutation.family, self.target.name)
                 scored.setdefault(scope, []).append((score, mutation))
+        # A function is as suspicious as its worst line, so that within it the families' order decides.
+        worst: dict[str, float] = {}
+        for scope, found in scored.items():
+            worst[scope.function] = max(worst.get(scope.function, 0.0), *(score for score, _ in found))
         return [
             _Ranked(
                 scope,
                 source,
                 [mutation for _, mutation in sorted(found, key=lambda pair: -pair[0])],
-                max(score for score, _ in found) * BELIEF[scope.family],
+                worst[scope.function] * BELIEF[scope.family],
             )
             for scope, found in scored.items()
         ]

@@ -324,6 +324,8 @@ def main() -> None:
         start(server, settings)
     finally:
         if os.getpid() == owner:
+            while os.read(requests, 65536):
+                pass  # the client may still want to read the log
             shutil.rmtree(settings["scratch"], ignore_errors=True)
 
 

@@ -106,6 +106,7 @@ class Desk:
     path: Path
     run: str = ""
     opened: list[str] = field(default_factory=list)
+    dying: type[Checker] = Dying
 
     # -- doing -----------------------------------------------------------------------------------
 

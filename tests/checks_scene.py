@@ -1,10 +1,17 @@
-"""Real git repositories for the tests of the checks, independent of the developer's own settings."""
+"""For the tests of the checks: real git repositories free of the developer's settings, and commands."""
 
 import os
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import anyio
+
+from delm_mcp.checks import sandbox
 from delm_mcp.checks.gitrepo import GitRepo
+from delm_mcp.checks.sandbox import Ran, SandboxKind
 
 _ENV = {
     "PATH": os.environ["PATH"],
@@ -71,3 +78,18 @@ class Scene:
         found = await GitRepo.find(start or self.path)
         assert found is not None
         return found
+
+
+async def run(
+    argv: Sequence[str], cwd: Path, kind: SandboxKind, *, timeout_s: float = 30, **more: Any
+) -> Ran:
+    """Run a command in a sandbox, with a bound on everything."""
+    with anyio.fail_after(60):
+        return await sandbox.run(
+            argv, cwd, timeout_s=timeout_s, sandbox=kind, env_path=more.pop("env_path", ENV_PATH), **more
+        )
+
+
+async def python(code: str, cwd: Path, kind: SandboxKind, *args: str, **more: Any) -> Ran:
+    """Run Python code in a sandbox."""
+    return await run([sys.executable, "-c", code, *args], cwd, kind, **more)

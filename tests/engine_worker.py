@@ -62,14 +62,15 @@ async def acknowledge(database: Path) -> None:
 
 
 async def hot(database: Path, seconds: str, checkpoint_every: str) -> None:
-    """Wait for a line, write without a pause, then say which ids were acknowledged."""
-    acknowledged: list[int] = []
+    """Wait for a line, write without a pause, then say which ids were acknowledged, and when."""
+    acknowledged: list[tuple[int, float]] = []
     async with Engine.open(database, migrations=MIGRATIONS) as engine:
         _say("ready")
         sys.stdin.readline()
         end = time.monotonic() + float(seconds)
         while time.monotonic() < end:
-            acknowledged.append(await engine.write(insert(str(os.getpid()))))
+            row = await engine.write(insert(str(os.getpid())))
+            acknowledged.append((row, time.monotonic()))
             if int(checkpoint_every) and len(acknowledged) % int(checkpoint_every) == 0:
                 await engine.checkpoint()
         # Closing is part of the race: some of the others go on.

@@ -194,7 +194,7 @@ async def test_a_command_without_a_report_is_judged_by_its_exit_code(scene: Scen
 
 async def test_a_hanging_command_leaves_neither_a_process_nor_a_folder(scene: Scene, temporary: Path) -> None:
     commit = scene.commit({"a": "1"})
-    outcome = await watch(scene, scene.tree(commit), "sh", "-c", "echo begun; exec sleep 1000", timeout_s=1)
+    outcome = await watch(scene, scene.tree(commit), "sh", "-c", "echo begun; exec sleep 1000", timeout_s=2)
     assert (outcome.timed_out, outcome.exit_code, outcome.tail) == (True, None, "begun\n")
     assert os.listdir(temporary) == []
 

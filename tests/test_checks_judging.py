@@ -184,6 +184,6 @@ def test_an_answer_may_leave_failing_what_failed_at_the_base() -> None:
     worse = saw(1, results(passed="b c", failed="a"))
     judged = judge_tree(worse, base, base="base 1a2b3c4")
     assert judged.verdict == "fail"
-    assert "passed at base 1a2b3c4" in judged.reason
+    assert "after passing at base 1a2b3c4" in judged.reason
     assert judge_tree(replace(better, exit_code=3), base).verdict == "fail"
     assert judge_tree(better, at_base(0, results(passed="a"))).verdict == "fail"

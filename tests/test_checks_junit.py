@@ -10,7 +10,8 @@ from delm_mcp.checks.junit import BadReport, parse_report, read_report
 
 
 def report(body: str) -> bytes:
-    return f'<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite>{body}</testsuite></testsuites>'.encode()
+    head = '<?xml version="1.0" encoding="utf-8"?>'
+    return f"{head}<testsuites><testsuite>{body}</testsuite></testsuites>".encode()
 
 
 def test_each_outcome_is_read() -> None:
@@ -92,7 +93,8 @@ def test_deep_nesting_is_no_problem() -> None:
 def test_ids_are_one_printable_line_and_long_ones_stay_distinct() -> None:
     one, two = "x" * 5_000 + "1", "x" * 5_000 + "2"
     data = report(
-        f'<testcase name="a&#10;b&#x202e;c"/><testcase name="{one}"/><testcase name="{two}"><failure/></testcase>'
+        f'<testcase name="a&#10;b&#x202e;c"/><testcase name="{one}"/>'
+        f'<testcase name="{two}"><failure/></testcase>'
     )
     outcomes = parse_report(data)
     assert sorted(outcomes.values()) == ["failed", "passed", "passed"]

@@ -9,7 +9,7 @@ import pytest
 
 from delm_mcp.checks.commands import CommandSpec, Outcome
 from delm_mcp.checks.judging import Judgement
-from delm_mcp.checks.receipts import Inputs, spec_digest, test_result as make_receipt
+from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 
 SPEC = CommandSpec("tests", ("pytest", "--junitxml={report}", "-q"), 60.0, "junit")
 TESTS = {"t::a": "passed", "t::b": "skipped", "t::c": "failed", "t::d": "error"}
@@ -18,7 +18,7 @@ INPUTS = Inputs("a" * 40, head="b" * 40, head_tree="c" * 40, commit="d" * 40, re
 
 
 def made(verdict: Any = "pass", outcome: Outcome = SEEN, inputs: Inputs = INPUTS) -> dict[str, Any]:
-    return make_receipt(SPEC, outcome, Judgement(verdict, "because"), inputs)
+    return command_receipt(SPEC, outcome, Judgement(verdict, "because"), inputs)
 
 
 def test_a_receipt_is_an_in_toto_statement_with_a_test_result() -> None:
@@ -94,7 +94,7 @@ def test_a_receipt_stays_small_whatever_went_into_it() -> None:
     )
     inputs = replace(INPUTS, restored=("漢" * 5_000,) * 1_000)
     spec = replace(SPEC, argv=("ü" * 10_000,) * 100)
-    statement = make_receipt(spec, huge, Judgement("fail", "ü" * 10_000), inputs)
+    statement = command_receipt(spec, huge, Judgement("fail", "ü" * 10_000), inputs)
 
     assert len(json.dumps(statement, ensure_ascii=False).encode()) < 64 * 1024
     predicate: Any = statement["predicate"]

@@ -3,24 +3,20 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
 
 import anyio
 import anyio.abc
 import psutil
 import pytest
 
-from delm_mcp.checks import bubblewrap, sandbox
-from delm_mcp.checks.bubblewrap import bubblewrap_problem, tool_roots
+from delm_mcp.checks.bubblewrap import bubblewrap_problem
 from delm_mcp.checks.output import Tail, plain_text
 from delm_mcp.checks.processes import TooMuchOutput, run_program
-from delm_mcp.checks.sandbox import Limits, Ran, SandboxKind
+from delm_mcp.checks.sandbox import Limits, SandboxKind
 from delm_mcp.checks.workdirs import remove_abandoned, work_dir
 from delm_mcp.errors import CheckUnavailable
-from tests.checks_scene import ENV_PATH
+from tests.checks_scene import ENV_PATH, python, run
 
 pytestmark = pytest.mark.anyio
 
@@ -50,26 +46,6 @@ async def kind(request: pytest.FixtureRequest) -> SandboxKind:
     if chosen == "bubblewrap" and (problem := await bubblewrap_problem()):
         pytest.skip(f"bubblewrap does not work here: {problem}")
     return chosen
-
-
-@pytest.fixture
-async def bwrap() -> SandboxKind:
-    if problem := await bubblewrap_problem():
-        pytest.skip(f"bubblewrap does not work here: {problem}")
-    return "bubblewrap"
-
-
-async def run(
-    argv: Sequence[str], cwd: Path, kind: SandboxKind, *, timeout_s: float = 30, **more: Any
-) -> Ran:
-    with anyio.fail_after(60):
-        return await sandbox.run(
-            argv, cwd, timeout_s=timeout_s, sandbox=kind, env_path=more.pop("env_path", ENV_PATH), **more
-        )
-
-
-async def python(code: str, cwd: Path, kind: SandboxKind, *args: str, **more: Any) -> Ran:
-    return await run([sys.executable, "-c", code, *args], cwd, kind, **more)
 
 
 def unique_sleep(tmp_path: Path) -> str:
@@ -183,7 +159,7 @@ async def test_a_timeout_ends_the_command_and_its_daemons(
 ) -> None:
     argument = unique_sleep(tmp_path)
     code = DAEMON + "os.execvp('sleep', ['sleep', sys.argv[1]])"
-    ran = await python(code, cwd, kind, argument, timeout_s=1.0)
+    ran = await python(code, cwd, kind, argument, timeout_s=2.0)
     assert (ran.exit_code, ran.killed_reason, ran.timed_out) == (None, "timeout", True)
     assert ran.output_tail == "daemon started\n"
     assert processes_of(argument) == []
@@ -202,7 +178,7 @@ for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
 print("deaf", flush=True)
 time.sleep(600)
 """
-    ran = await python(code, cwd, kind, timeout_s=1.0)
+    ran = await python(code, cwd, kind, timeout_s=2.0)
     assert (ran.killed_reason, ran.output_tail) == ("timeout", "deaf\n")
 
 
@@ -235,7 +211,9 @@ anyio.run(lambda: sandbox.run(
 ))
 """
     with anyio.fail_after(30):
-        async with await anyio.open_process([sys.executable, "-c", server]) as process:
+        # What the killed server cannot remove any more goes with the test's own folder.
+        env = {**os.environ, "TMPDIR": str(tmp_path)}
+        async with await anyio.open_process([sys.executable, "-c", server], env=env) as process:
             await anyio.to_thread.run_sync((cwd / "started").read_text)
             running = processes_of(argument)
             process.kill()
@@ -273,7 +251,7 @@ async def test_twenty_children_are_not_too_many(cwd: Path, kind: SandboxKind) ->
 
 
 async def test_endless_output_is_bounded_and_says_what_is_missing(cwd: Path, kind: SandboxKind) -> None:
-    ran = await run(["yes", "forever"], cwd, kind, timeout_s=1.0, limits=Limits(tail_bytes=1000))
+    ran = await run(["yes", "forever"], cwd, kind, timeout_s=2.0, limits=Limits(tail_bytes=1000))
     assert ran.killed_reason == "timeout"
     assert ran.output_bytes > 100_000
     assert len(ran.output_tail) < 1100
@@ -311,144 +289,6 @@ def test_a_tail_keeps_the_end_whatever_the_pieces() -> None:
     for piece in (b"", b"12", b"3456789", b"0"):
         tail.add(piece)
     assert (tail.text(), tail.bytes_seen) == ("[5 bytes before this]\n67890", 10)
-
-
-# What bubblewrap keeps out
-
-
-async def test_the_network_is_not_there(cwd: Path, bwrap: SandboxKind) -> None:
-    connect = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5); print('in')"
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = str(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - not Django's
-        outside = await python(connect, cwd, "process", port)
-        inside = await python(connect, cwd, bwrap, port)
-    assert outside.output_tail == "in\n"
-    assert inside.exit_code == 1
-    assert "ConnectionRefusedError" in inside.output_tail
-
-
-async def test_hidden_folders_and_files_cannot_be_read(cwd: Path, bwrap: SandboxKind, tmp_path: Path) -> None:
-    # Not below /tmp, which is private anyway.
-    async with work_dir(Path("/var/tmp") if os.path.isdir("/var/tmp") else None) as elsewhere:  # noqa: ASYNC240, S108
-        folder = elsewhere / "board"
-        folder.mkdir()
-        (folder / "board.db").write_text("secret-content")
-        (elsewhere / "token").write_text("secret-content")
-        look = f"cat {folder}/board.db {elsewhere}/token; ls -A {folder}; echo x > {folder}/new"
-        readable = [elsewhere]
-        seen = await run(["sh", "-c", look], cwd, bwrap, readable=readable)
-        hidden = await run(
-            ["sh", "-c", look], cwd, bwrap, readable=readable, hidden=[folder, elsewhere / "token"]
-        )
-        assert seen.output_tail.startswith("secret-contentsecret-content")
-        assert "secret-content" not in hidden.output_tail
-        assert "board.db: No such file" in hidden.output_tail
-        assert sorted(os.listdir(folder)) == ["board.db"]
-
-
-async def test_programs_on_the_path_work_though_the_home_folder_is_hidden(
-    cwd: Path, bwrap: SandboxKind
-) -> None:
-    env_path = f"{Path(sys.executable).parent}:{os.defpath}"
-    ran = await run(
-        [sys.executable, "-c", "import pytest, sys; print(sys.prefix)"],
-        cwd,
-        bwrap,
-        hidden=[Path.home(), Path(sys.prefix).parent],
-        env_path=env_path,
-    )
-    assert (ran.exit_code, ran.output_tail.strip()) == (0, sys.prefix)
-
-
-async def test_nothing_outside_the_checkout_can_be_written(
-    cwd: Path, bwrap: SandboxKind, tmp_path: Path
-) -> None:
-    places = [
-        str(tmp_path / "x"),
-        str(Path(sys.prefix) / "x"),
-        "/usr/x",
-        "/etc/x",
-        "/x",
-        str(Path.home() / "x"),
-    ]
-    code = """
-import sys
-for place in sys.argv[1:]:
-    try:
-        open(place, "w").write("x")
-    except OSError as error:
-        print(error.errno)
-    else:
-        print("written", place)
-"""
-    ran = await python(code, cwd, bwrap, *places)
-    assert ran.exit_code == 0
-    # What could be written is in a /tmp that nobody else sees.
-    assert [place for place in places if os.access(place, os.F_OK)] == []
-    assert "/usr/x" not in ran.output_tail
-    assert ran.output_tail.count("30\n") >= 3
-
-
-async def test_tmp_run_and_processes_are_private(cwd: Path, bwrap: SandboxKind) -> None:
-    code = """
-import os, sys
-processes = sum(name.isdigit() for name in os.listdir("/proc"))
-print(os.listdir("/run"), processes < 5, os.path.exists(sys.argv[1]))
-print(open("/proc/self/status").read().split("CapEff:")[1].split()[0])
-"""
-    with NamedTemporaryFile(dir="/tmp") as somebodys:
-        ran = await python(code, cwd, bwrap, somebodys.name)
-    private, capabilities = ran.output_tail.splitlines()
-    assert private == "[] True False"
-    assert int(capabilities, 16) == 0
-
-
-async def test_a_sandbox_that_cannot_be_built_makes_the_check_unavailable(
-    cwd: Path, bwrap: SandboxKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bubblewrap, "_ISOLATE", (*bubblewrap._ISOLATE, "--ro-bind", "/no/such", "/mnt"))
-    with pytest.raises(CheckUnavailable, match="before the command did"):
-        await run(["true"], cwd, bwrap)
-
-
-async def test_a_bubblewrap_that_does_not_work_is_noticed(
-    cwd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = tmp_path / "bin" / "bwrap"
-    fake.parent.mkdir()
-    fake.write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2\nexit 1\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.defpath}")
-
-    assert await sandbox.choose_sandbox() == ("process", "No permissions to create new namespace")
-    with pytest.raises(CheckUnavailable, match="No permissions"):
-        await run(["true"], cwd, "bubblewrap")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert await sandbox.choose_sandbox() == ("process", "bwrap is not installed.")
-
-
-def test_tool_roots_take_an_installation_and_not_a_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(home))
-    for folder in (
-        "bin",
-        ".local/bin",
-        "project/.venv/bin",
-        "python/3.12/bin",
-        ".local/share/tool/bin",
-        "odd",
-    ):
-        (home / folder).mkdir(parents=True)
-    (home / "project/.venv/pyvenv.cfg").write_text(f"home = {home}/python/3.12/bin\nversion = 3.12\n")
-    (home / ".local/bin/tool").symlink_to(home / ".local/share/tool/bin/tool")
-
-    path = ":".join(str(home / name) for name in ("bin", ".local/bin", "project/.venv/bin", "odd", "missing"))
-    roots = {str(root.relative_to(home)) for root in tool_roots(f"{path}:relative/bin")}
-
-    expected = {"bin", ".local/bin", ".local/share/tool", "project/.venv", "python/3.12", "odd"}
-    assert roots == expected
 
 
 # Helpers of the checks

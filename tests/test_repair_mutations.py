@@ -194,7 +194,16 @@ def test_a_mutation_says_where_it_is() -> None:
     assert [(mutation.function, mutation.line, mutation.family) for mutation in found] == [
         ("Box.fits", 16, Family.AUGMENTED)
     ]
-    assert str(found[0]).startswith("box.py:16 in Box.fits: `total+= item   ; count += 1` -> `total-= item")
+    assert str(found[0]) == (
+        "box.py:16 in Box.fits: `total+= item ; count += 1` -> `total-= item ; count += 1`"
+    )
+
+
+def test_a_change_is_told_in_one_line() -> None:
+    source = Source("m.py", b"def f(a):\n    for b in a:\n        c()\n        d()\n    return a\n")
+    told = {mutation.change for mutation in mutations(source)}
+    assert {"`d()` deleted", "`d()` indented by 4 and not 8", "`return a` -> `return b`"} <= told
+    assert not any("\n" in change for change in told)
 
 
 def test_only_the_functions_that_are_asked_for_are_edited() -> None:

@@ -1,5 +1,6 @@
 """Tasks: adding them, making them wait for each other, and splitting one into parts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ MAX_TASKS_A_CALL = 100
 MAX_COPIES = 16
 MAX_SUBJECT = 300
 MAX_DETAIL = 20_000
+MAX_AFTER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,15 @@ def _refuse_odd(item: NewTask, number: int) -> None:
         raise InvalidInput(f"Task {number}: priority {item.priority} is not within ±{tasks.MAX_PRIORITY}.")
     if not 1 <= item.copies <= MAX_COPIES:
         raise InvalidInput(f"Task {number}: copies {item.copies} is not within 1 to {MAX_COPIES}.")
+    if len(item.after) > MAX_AFTER:
+        raise InvalidInput(f"Task {number} waits for {len(item.after)} tasks; the limit is {MAX_AFTER}.")
     clean_tags(item.needs)
 
 
 def _resolve(op: Operation, run: Run, label: str, groups: list[list[Task]]) -> list[Task]:
     """The tasks that an `after` means."""
     if label.startswith("#"):
-        place = int(label[1:]) if label[1:].isdigit() else 0
+        place = int(label[1:]) if re.fullmatch(r"#[0-9]{1,4}", label) else 0
         if 1 <= place <= len(groups):
             return groups[place - 1]
         raise InvalidInput(
@@ -123,11 +127,14 @@ def _add_one(
             created_at=op.now,
         )
     )
-    return block(op, task, blockers), False
+    return block(op, task, blockers, new=True), False
 
 
-def block(op: Operation, task: Task, blockers: Sequence[Task]) -> Task:
+def block(op: Operation, task: Task, blockers: Sequence[Task], *, new: bool = False) -> Task:
     """Make a task wait; for one that has begun already, only what is done can be named.
+
+    Args:
+        new: Nothing waits for the task yet, so it cannot close a cycle.
 
     Raises:
         InvalidInput: It would wait for itself, directly or through others.
@@ -135,7 +142,7 @@ def block(op: Operation, task: Task, blockers: Sequence[Task]) -> Task:
     """
     count = task.blocked_by
     for blocker in {row.id: row for row in blockers}.values():
-        if blocker.id == task.id or _reaches(op, blocker, task):
+        if blocker.id == task.id or (not new and _reaches(op, blocker, task)):
             raise InvalidInput(
                 f"{task.label} would wait for itself through {blocker.label}.", "Leave that one out of after."
             )

@@ -14,13 +14,16 @@ async def beside(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
     An exception of the body leaves as it is, not wrapped in a group; one of the work ends the body.
     """
     failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        for work in works:
-            group.start_soon(work)
-        try:
-            yield
-        except Exception as error:
-            failure = error
-        group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            for work in works:
+                group.start_soon(work)
+            try:
+                yield
+            except Exception as error:
+                failure = error
+            group.cancel_scope.cancel()
+    except ExceptionGroup as errors:
+        failure = failure or (errors.exceptions[0] if isinstance(errors.exceptions[0], Exception) else errors)
     if failure is not None:
         raise failure

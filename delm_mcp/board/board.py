@@ -38,7 +38,7 @@ from delm_mcp.domain.model import (
     TaskState,
     Verdict,
 )
-from delm_mcp.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound
 from delm_mcp.store.base import Cursor, Store
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ T = TypeVar("T")
 MAX_WAIT_S = 25.0
 """Under every client's limit for a silent call (two of them give up at 60 s)."""
 EMPTY_WAITS = 2
+EMPTY_WAITS_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,8 @@ class Board:
         if answer.task or not waited or answer.run_state != RunState.OPEN:
             self._empty_waits.pop(seat, None)
             return answer
+        if len(self._empty_waits) > EMPTY_WAITS_KEPT:
+            self._empty_waits.clear()
         self._empty_waits[seat] = count = self._empty_waits.get(seat, 0) + 1
         if count < EMPTY_WAITS:
             return answer
@@ -264,10 +267,10 @@ class Board:
         """
         identity.may_write(caller)
         admission.refuse_oversize(proposal)
-        secrets = await self.checker.find_secrets(proposal)
-        home = await self._read(lambda op: self._home_of(op, caller, lease, agent, run))
-        commit = await self.checker.commit_of(home, proposal)
-        content = repr((proposal, commit if not request else ""))
+        lease = lease.strip()
+        screening = await self.checker.screen(proposal)
+        content = repr(proposal)
+        commit = await self._commit_of(caller, proposal, lease, agent, run)
 
         def submitting(op: Operation) -> tuple[EntryId, bool]:
             once = Once(
@@ -278,12 +281,13 @@ class Board:
                 request,
             )
             if once.answered is not None:
+                identity.may_enter(caller, op.entry(int(once.answered)).run)
                 return EntryId(int(once.answered)), True
             author = self._author(op, caller, lease, agent, run)
             acked = min(proposal.base_version, author.run.version)
             author = replace(author, agent=identity.touched(op, author.agent, acked=acked))
             entry = proposals.submit(
-                op, author, proposal, commit=commit, secrets=secrets, worker=self.checker.worker
+                op, author, proposal, commit=commit, screening=screening, worker=self.checker.worker
             )
             once.answer(str(entry.id))
             return entry.id, False
@@ -294,10 +298,22 @@ class Board:
         await self._until_decided(entry_id)
         return await self._read(lambda op: _proposed(op, op.entry(entry_id), replayed))
 
+    async def _commit_of(self, caller: Caller, proposal: Proposal, lease: str, agent: str, run: str) -> str:
+        """The commit that the evidence names, resolved before the transaction because git is slow.
+
+        A lease that is not current any more gets no further than its replay, so nothing is looked up.
+        """
+        try:
+            home = await self._read(lambda op: self._home_of(op, caller, lease, agent, run))
+        except LeaseLost:
+            return ""
+        return await self.checker.commit_of(home, proposal)
+
     @staticmethod
     def _home_of(op: Operation, caller: Caller, lease: str, agent: str, run: str) -> Run:
-        task = op.tx.task(identity.lease_task(lease)) if lease else None
-        return op.run(task.run) if task else identity.find_run(op, caller, run, agent or caller.agent)
+        if lease:
+            return op.run(identity.task_of(op, caller, lease).run)
+        return identity.find_run(op, caller, run, agent or caller.agent)
 
     @staticmethod
     def _author(op: Operation, caller: Caller, lease: str, agent: str, run: str) -> Author:
@@ -381,6 +397,7 @@ class Board:
         identity.may_write(caller)
         if split and not lease:
             raise InvalidInput("split needs the lease of the task to split.", "Pass lease=...")
+        lease = lease.strip()
         opening = await self.checker.opening() if goal else None
         content = repr((tuple(new), split, goal))
 
@@ -388,12 +405,12 @@ class Board:
             once = Once(
                 op, "add_tasks", f"lease/{lease}" if lease else f"{caller.principal}/{run}", content, request
             )
-            if once.answered is not None:
+            if once.answered is not None and not (goal and runs.is_over(op, once.answered)):
                 return runs.queued_before(op, once.answered)
             answer = self._add(
                 op, caller, new, lease=lease, split=split, goal=goal, agent=agent, run=run, opening=opening
             )
-            if lease or request:
+            if lease or request or goal:
                 once.answer(runs.remembered_queue(answer))
             return answer
 
@@ -423,9 +440,13 @@ class Board:
             seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
             return self._add_under_lease(op, seat, new, split=split)
         home = identity.find_run(op, caller, run, agent or caller.agent)
-        if home.state is RunState.STALLED:
+        if home.state is not RunState.STALLED:
+            home = op.open_run(home.id)
+        added = adding.add(op, home, new)
+        home = op.run(home.id)
+        if home.state is RunState.STALLED and any(not task.existed for task in added):
             home = runs.reopen(op, home)
-        return runs.queued(op, op.open_run(home.id), None, adding.add(op, home, new))
+        return runs.queued(op, home, None, added)
 
     @staticmethod
     def _add_under_lease(op: Operation, seat: Seat, new: Sequence[NewTask], *, split: bool) -> Queued:
@@ -433,9 +454,10 @@ class Board:
         if seat.task.kind is TaskKind.DECIDE:
             limits = op.policy(seat.run).limits
             if seat.run.rounds >= limits.max_rounds:
-                queue.finish(op, seat.task, result=0, agent=seat.agent.name)
-                stalled = queue.stall(op, op.run(seat.run.id), f"all {limits.max_rounds} rounds are used up")
-                return runs.queued(op, stalled, seat, [])
+                raise Conflict(
+                    f"All {limits.max_rounds} rounds of run {seat.run.id} are used up.",
+                    "Propose the answer, or update_task action=fail to let the run stall.",
+                )
             added = adding.add(op, seat.run, new, parent=seat.task.id)
             queue.finish(op, seat.task, result=0, agent=seat.agent.name)
             home = op.run(seat.run.id)
@@ -455,6 +477,7 @@ class Board:
             Refused: A lease that is not current, or an unknown action.
         """
         identity.may_write(caller)
+        lease = lease.strip()
         if action not in {"renew", "release", "fail"}:
             raise InvalidInput(f"There is no action {action[:20]!r}.", "Actions: renew, release, fail.")
         if action == "fail" and not note.strip():
@@ -512,6 +535,8 @@ def _conflicts(op: Operation, entry: Entry) -> tuple[str, ...]:
     """The live entries that stand in the way, so that their author need not look them up."""
     found = [op.tx.live_with_key(entry.run, entry.key) if entry.key else None]
     found.append(op.tx.live_with_gist(entry.run, entry.gist_key) if entry.gist_key else None)
+    named = [op.tx.entry(EntryId(label)) for label in (*entry.supersedes, *entry.derived_from)]
+    found += [row for row in named if row and row.run == entry.run and row.state is not EntryState.ADMITTED]
     unique = {row.id: row for row in found if row is not None and row.id != entry.id}
     return tuple(rendering.unfold(row, "gist").rstrip("\n") for row in unique.values())
 

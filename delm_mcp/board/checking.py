@@ -21,9 +21,10 @@ from delm_mcp.board.background import beside
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import Ids
 from delm_mcp.board.operation import Operation
-from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
+from delm_mcp.board.proposals import CHECK_LEASE_S, Finding, Screening
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.secrets import find_secrets
+from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Check,
@@ -31,14 +32,17 @@ from delm_mcp.domain.model import (
     CheckState,
     Entry,
     EntryId,
+    EntryState,
     Receipt,
     Run,
+    RunId,
     RunState,
     Source,
     Verdict,
 )
 from delm_mcp.domain.policy import CheckName, parse
-from delm_mcp.errors import CheckUnavailable, DelmError
+from delm_mcp.domain.text import one_line
+from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, Refused
 from delm_mcp.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -76,11 +80,9 @@ class Checker:
 
     # -- what a proposal needs before it is a row ------------------------------------------------
 
-    async def find_secrets(self, proposal: Proposal) -> list[str]:
-        """The kinds of secrets in any text of a proposal."""
-        texts = [proposal.gist, proposal.summary, proposal.raw, proposal.scope, proposal.key]
-        texts += [part for item in proposal.evidence for part in (item.ref, item.text)]
-        return await anyio.to_thread.run_sync(find_secrets, "\n".join(text for text in texts if text))
+    async def screen(self, proposal: Proposal) -> Screening:
+        """Look through all texts of a proposal."""
+        return await anyio.to_thread.run_sync(_screened, proposal)
 
     async def commit_of(self, run: Run, proposal: Proposal) -> str:
         """The full commit that a proposal's command evidence names; empty when there is none.
@@ -88,14 +90,16 @@ class Checker:
         Raises:
             Refused: There is no such commit.
         """
-        named = [
-            item.text.strip() for item in proposal.evidence if item.type == "command" and item.text.strip()
-        ]
         known = {command.name for command in run.commands}
-        cited = any(item.type == "command" and item.ref in known for item in proposal.evidence)
-        if not named or not cited or not run.repo:
+        named = {
+            item.text.strip() for item in proposal.evidence if item.type == "command" and item.ref in known
+        } - {""}
+        if not named or not run.repo:
             return ""
-        return await self.examiner.resolve(run, named[0])
+        commits = {await self.examiner.resolve(run, name) for name in named}
+        if len(commits) > 1:
+            raise InvalidInput("The command evidence names several commits.", "Propose one commit at a time.")
+        return commits.pop()
 
     async def opening(self) -> Opening:
         """What a run that an agent opens starts from."""
@@ -110,14 +114,18 @@ class Checker:
                 await self._run(check, quick=True)
 
     async def work(self) -> None:
-        """Take and run checks until cancelled."""
+        """Take and run checks until cancelled. Nothing that goes wrong with one check ends this."""
+        repaired = False
         while True:
             cursor = self._store.committed()
             try:
+                if not repaired:
+                    await self._publish_heads()
+                    repaired = True
                 busy = await self.run_next()
-            except DelmError as error:
-                # A check that cannot be settled is tried again when its lease ends, and not for ever.
-                _log.warning("A check waits: %s", error)
+            except Exception as error:
+                # The check is tried again when its lease ends, by whoever comes, and not for ever.
+                _log.warning("A check waits: %s", error, exc_info=not isinstance(error, DelmError))
                 busy = False
                 await anyio.sleep(RETRY_S)
             if not busy:
@@ -126,16 +134,19 @@ class Checker:
     async def run_next(self) -> bool:
         """Run the next check that nobody runs; False when there is none for this process."""
         await self._give_up_stale()
-        names = self.examiner.can_run
-        if await self._read(lambda op: op.tx.next_check(names, op.now)) is None:
+        if await self._read(self._next) is None:
             return False
-        check = await self._write("take_check", lambda op: self._take(op, names))
+        check = await self._write("take_check", self._take)
         if check is None:
             return False
         return await self._run(check, quick=False)
 
-    def _take(self, op: Operation, names: tuple[str, ...]) -> Check | None:
-        check = op.tx.next_check(names, op.now)
+    def _next(self, op: Operation) -> Check | None:
+        latest = op.latest(CHECK_LEASE_S)
+        return op.tx.next_check(self.examiner.can_run, self.examiner.repo_name, op.now, latest)
+
+    def _take(self, op: Operation) -> Check | None:
+        check = self._next(op)
         if check is None:
             return None
         taken = replace(
@@ -150,25 +161,24 @@ class Checker:
     async def _run(self, check: Check, *, quick: bool) -> bool:
         """Run a check and write down its verdict; False when it could not run and waits again."""
         job = await self._read(lambda op: _job(op, check))
-        if job.run.state is not RunState.OPEN:
-            finding = _abstains(check, f"run {job.run.id} is {job.run.state}")
-        elif check.tries > _policy_tries(job):
-            finding = _abstains(check, f"it could not be finished in {check.tries - 1} tries; {check.reason}")
-        else:
-            try:
-                finding = await self._examined(job)
-            except CheckUnavailable as error:
-                reason = str(error)
-                await self._write("return_check", lambda op: self._return(op, check.id, reason))
+        started = self._clock()
+        try:
+            finding = _hopeless(job) or await self._examined(job)
+        except CheckUnavailable as error:
+            if started - check.created_at < parse(job.run.policy).command.unavailable_s:
+                reason = one_line(str(error))
+                await self._write("return_check", lambda op: self._return(op, check, reason))
                 return False
-        started = job.check.created_at
+            finding = _ends(check, Verdict.ABSTAIN, f"it could not run: {error}")
+        except Refused as error:
+            finding = _ends(check, Verdict.FAIL, str(error))
         timed = replace(finding.receipt, at=self._clock(), duration_s=round(self._clock() - started, 3))
         finding = replace(finding, receipt=timed)
         entry = await self._write(
             "settle", lambda op: proposals.settle(op, check, finding, worker=self.worker, quick=quick)
         )
-        if entry is not None and entry.admitted_as:
-            await self._publish_head(job.run, entry)
+        if entry is not None and entry.state is EntryState.ADMITTED and entry.admitted_as:
+            await self._publish_head(job.run.id, entry.label)
         return True
 
     async def _examined(self, job: Job) -> Finding:
@@ -188,36 +198,57 @@ class Checker:
         if row and row.state is CheckState.RUNNING and row.worker == self.worker:
             op.tx.update(row, replace(row, lease_until=op.now + CHECK_LEASE_S))
 
-    def _return(self, op: Operation, check: CheckId, reason: str) -> None:
-        """Put a check back that could not run, to be tried again in a while."""
-        row = op.tx.check(check)
-        if row and row.state is CheckState.RUNNING and row.worker == self.worker:
-            op.tx.update(row, replace(row, reason=reason[:2000], lease_until=op.now + RETRY_S))
+    def _return(self, op: Operation, check: Check, reason: str) -> None:
+        """Put a check back that could not run, to be tried again in a while; it was no try."""
+        row = op.tx.check(check.id)
+        if row and row.state is CheckState.RUNNING and (row.worker, row.tries) == (self.worker, check.tries):
+            back = replace(
+                row, reason=reason[:2000], worker="", tries=row.tries - 1, lease_until=op.now + RETRY_S
+            )
+            op.tx.update(row, back)
 
     async def _give_up_stale(self) -> None:
         """Reject what has waited too long for a process that could run its command."""
-        waiting = await self._read(lambda op: op.tx.next_check([CheckName.COMMAND], op.now))
-        if waiting is None or CheckName.COMMAND in self.examiner.can_run:
-            return
-        job = await self._read(lambda op: _job(op, waiting))
-        if self._clock() - waiting.created_at > parse(job.run.policy).command.unavailable_s:
-            await self._write("give_up_check", lambda op: self._abandon(op, waiting))
+
+        def waiting(op: Operation) -> Check | None:
+            check = op.tx.next_check([CheckName.COMMAND], "*", op.now, op.latest(CHECK_LEASE_S))
+            if check is None:
+                return None
+            moved_at = max(check.created_at, op.tx.checks_moved_at(check.run, CheckName.COMMAND))
+            patience_s = parse(op.run(check.run).policy).command.unavailable_s
+            return check if op.now - moved_at > patience_s else None
+
+        check = await self._read(waiting)
+        if check is not None:
+            await self._write("give_up_check", lambda op: self._abandon(op, check))
 
     def _abandon(self, op: Operation, check: Check) -> None:
         row = op.tx.check(check.id)
         if row is not None and row == check:
             taken = op.tx.update(row, replace(row, state=CheckState.RUNNING, worker=self.worker))
-            finding = _abstains(
-                taken, "no server on this board can run commands; its owner can start one that does"
+            reason = f"no server here could run it; start one with commands in its repository. {row.reason}"
+            proposals.settle(
+                op, taken, _ends(taken, Verdict.ABSTAIN, reason), worker=self.worker, quick=False
             )
-            proposals.settle(op, taken, finding, worker=self.worker, quick=False)
 
-    async def _publish_head(self, run: Run, entry: Entry) -> None:
-        """Let the repository show the new head; the board has it either way."""
+    async def _publish_heads(self) -> None:
+        """Mend refs that a killed process left behind the board."""
+        for run in await self._read(lambda op: op.tx.runs(RunState.OPEN, limit=100)):
+            if run.head != run.base and run.repo == self.examiner.repo_name:
+                await self._publish_head(run.id, "")
+
+    async def _publish_head(self, run_id: RunId, label: str) -> None:
+        """Let the repository show the board's head; the board has it either way.
+
+        Another process may publish an older head after us: so look again, until both agree.
+        """
+        shown = ""
         try:
-            await self.examiner.publish_head(run, entry.label, entry.admitted_as)
+            while (run := await self._read(lambda op: op.run(run_id))).head != shown:
+                await self.examiner.publish_head(run, label, run.head)
+                shown = run.head
         except DelmError as error:
-            _log.warning("refs/delm/%s/head was not moved: %s", run.id, error)
+            _log.warning("refs/delm/%s/head was not moved: %s", run_id, error)
 
     # -- what commands showed before -------------------------------------------------------------
 
@@ -246,9 +277,24 @@ def _job(op: Operation, check: Check) -> Job:
     return Job(check, op.entry(check.entry), run, sources)
 
 
-def _policy_tries(job: Job) -> int:
-    return parse(job.run.policy).command.max_tries
+def _screened(proposal: Proposal) -> Screening:
+    texts = [proposal.gist, proposal.summary, proposal.raw, proposal.scope, proposal.key]
+    texts += [part for item in proposal.evidence for part in (item.type, item.ref, item.text)]
+    secrets = find_secrets("\n".join(text for text in texts if text))
+    return Screening(tuple(secrets), admission.flags(proposal))
 
 
-def _abstains(check: Check, reason: str) -> Finding:
-    return Finding(Receipt(check.name, Verdict.ABSTAIN, reason))
+def _hopeless(job: Job) -> Finding | None:
+    """Why a check need not be run at all."""
+    if job.run.state is not RunState.OPEN:
+        return _ends(job.check, Verdict.ABSTAIN, f"run {job.run.id} is {job.run.state}")
+    tries_max = parse(job.run.policy).command.max_tries
+    if job.check.tries > tries_max:
+        return _ends(
+            job.check, Verdict.ABSTAIN, f"its process was lost {tries_max} times; {job.check.reason}"
+        )
+    return None
+
+
+def _ends(check: Check, verdict: Verdict, reason: str) -> Finding:
+    return Finding(Receipt(check.name, verdict, one_line(reason)))

@@ -1,8 +1,11 @@
 """The procedures behind `quotes` and `command`: what is read or run, and what it shows."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Protocol
+
+from anyio import to_thread
 
 from delm_mcp.board.proposals import Finding, proposal_of
 from delm_mcp.board.runs import Opening
@@ -41,6 +44,11 @@ class Examiner:
         """The checks that this process may take."""
         return (CheckName.QUOTES, CheckName.COMMAND) if self.runner and self.repo else (CheckName.QUOTES,)
 
+    @property
+    def repo_name(self) -> str:
+        """The repository that this process works in, as runs name it."""
+        return str(self.repo.main) if self.repo else ""
+
     def _repo_of(self, run: Run) -> GitRepo:
         if self.repo is None or str(self.repo.main) != run.repo:
             raise CheckUnavailable(
@@ -62,8 +70,9 @@ class Examiner:
     async def publish_head(self, run: Run, label: str, head: str) -> None:
         """Point `refs/delm/<run>/head` (and one for the entry) at a commit, for agents to fetch."""
         repo = self._repo_of(run)
-        for name in (f"refs/delm/{run.id}/{label}", f"refs/delm/{run.id}/head"):
-            await repo.set_ref(name, head, await repo.read_ref(name))
+        for name in ([label] if label else []) + ["head"]:
+            ref = f"refs/delm/{run.id}/{name}"
+            await repo.set_ref(ref, head, await repo.read_ref(ref))
 
     # -- quotes ----------------------------------------------------------------------------------
 
@@ -75,9 +84,9 @@ class Examiner:
                 found.append(item)
                 continue
             name, text, problem = await self._source(run, item.ref.strip(), sources)
-            place = quotes.locate(text, item.text) if not problem else None
+            place = await to_thread.run_sync(quotes.locate, text, item.text) if not problem else None
             if place is None:
-                reason = problem or _not_there(name, text, item.text)
+                reason = problem or await to_thread.run_sync(_not_there, name, text, item.text)
                 return Finding(Receipt(CheckName.QUOTES, Verdict.FAIL, f"evidence {number}: {reason}"))
             found.append(replace(item, at={**place, "source": name}))
         missing = admission.unsupported_numbers(proposal_of(entry))
@@ -155,7 +164,8 @@ class Bench:
         if kept is not None:
             return Outcome(**{**json.loads(kept), "notes": ()})
         outcome = await self._runner.observe(self._repo, spec, tree)
-        await self._memory.observe(self._run, key, json.dumps(asdict(outcome)))
+        if not outcome.killed_reason:  # one timeout on a busy machine must not condemn a tree for ever
+            await self._memory.observe(self._run, key, json.dumps(asdict(outcome)))
         return outcome
 
     async def patch(self, entry: Entry) -> Finding:
@@ -173,7 +183,7 @@ class Bench:
             return _failed(
                 "it changes nothing on head"
                 + (
-                    f" but protected files ({', '.join(restored.paths[:5])}), which stay as they are"
+                    f" but protected files ({_named(restored.paths)}), which stay as they are"
                     if restored.paths
                     else ""
                 )
@@ -193,7 +203,7 @@ class Bench:
             judged.append((spec, judgement, after))
             if judgement.verdict != "pass":
                 break
-        note = f" Put back as in base: {', '.join(restored.paths[:10])}." if restored.paths else ""
+        note = f" Put back as in base: {_named(restored.paths)}." if restored.paths else ""
         new_head = ""
         if judged[-1][1].verdict == "pass":
             new_head = await self._commit(
@@ -214,7 +224,7 @@ class Bench:
         if outcome == "unrelated":
             return f"{entry.commit[:12]} shares no history with head {head[:12]}; commit on top of head"
         return (
-            f"{entry.commit[:12]} does not apply on head {head}: conflicts in {', '.join(paths[:10])}; "
+            f"{entry.commit[:12]} does not apply on head {head}: conflicts in {_named(paths)}; "
             f"`git merge {head}`, mend them, run the tests, commit, and propose the new commit"
         )
 
@@ -267,6 +277,13 @@ class Bench:
         return Finding(receipt, tested_head=tested_head, new_head=new_head, detail=statement)
 
 
+def _named(paths: Iterable[str]) -> str:
+    """File names, which come from what agents committed."""
+    listed = list(paths)
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    return ", ".join(fenced(shortened(path, 120)) for path in listed[:8]) + more
+
+
 def _failed(reason: str) -> Finding:
     return Finding(Receipt(CheckName.COMMAND, Verdict.FAIL, reason))
 
@@ -274,7 +291,9 @@ def _failed(reason: str) -> Finding:
 def _not_there(name: str, text: str, exact: str) -> str:
     near = quotes.nearest(text, exact)
     hint = f"; the nearest line is {fenced(shortened(near, 200))}" if near else ""
-    return f"the quote {fenced(shortened(exact, 120))} does not stand in {name}{hint}. Copy it exactly"
+    return (
+        f"the quote {fenced(shortened(exact, 120))} does not stand in {fenced(name)}{hint}. Copy it exactly"
+    )
 
 
 def _unknown_source(ref: str, sources: tuple[Source, ...], run: Run) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from delm_mcp.board.operation import Operation, closed
 from delm_mcp.domain import tasks
 from delm_mcp.domain.model import Agent, Caller, Role, Run, RunId, RunState, Task, TaskId, TaskState
+from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import InvalidInput, LeaseLost, NotAllowed, NotFound, RunClosed
 
 MAX_TAGS = 20
@@ -61,26 +62,31 @@ def find_run(op: Operation, caller: Caller, run: str, agent: str, *, reading: bo
     if run:
         may_enter(caller, run)
         return op.run(run)
-    mine = [row for row in op.tx.runs() if not caller.runs or row.id in caller.runs]
     if agent:
-        homes = [row for row in mine if _is_home(op, caller, row.id, agent)]
+        homes = [
+            row for row in op.tx.homes(caller.principal, agent) if not caller.runs or row.id in caller.runs
+        ]
         if homes:
-            return next((row for row in homes if row.state is RunState.OPEN), homes[-1])
-    usable = [row for row in mine if row.state is RunState.OPEN]
+            return next((row for row in reversed(homes) if row.state is RunState.OPEN), homes[-1])
+    usable = _mine(op, caller, RunState.OPEN)
     if len(usable) == 1:
         return usable[0]
     if usable:
-        listed = "; ".join(f"{row.id} ({row.goal[:60]})" for row in usable[:8])
+        listed = "; ".join(f"{row.id} {fenced(shortened(row.goal, 60))}" for row in usable[-8:])
         raise InvalidInput(f"Several runs are open: {listed}.", "Pass run=... to say which.")
-    if reading and mine:
-        return mine[-1]
-    ended = f" The last one, {mine[-1].id}, is {mine[-1].state}." if mine else ""
+    past = _mine(op, caller, None)
+    if reading and past:
+        return past[-1]
+    ended = f" The last one, {past[-1].id}, is {past[-1].state}." if past else ""
     raise NotFound(f"No run is open on this board.{ended}", HOW_TO_OPEN)
 
 
-def _is_home(op: Operation, caller: Caller, run: RunId, name: str) -> bool:
-    row = op.tx.agent(run, name)
-    return row is not None and row.principal == caller.principal
+def _mine(op: Operation, caller: Caller, state: RunState | None) -> list[Run]:
+    """The newest runs in the caller's scope, in a state."""
+    if not caller.runs:
+        return op.tx.runs(state, limit=9)
+    found = [row for name in sorted(caller.runs) if (row := op.tx.run(RunId(name)))]
+    return sorted((row for row in found if state in {None, row.state}), key=lambda row: row.opened_at)
 
 
 def find_agent(op: Operation, caller: Caller, run: Run, name: str) -> Agent:
@@ -147,11 +153,7 @@ def by_lease(op: Operation, caller: Caller, lease: str, *, agent: str = "", run:
         NotAllowed: `agent` or `run` name something else than the lease does.
         RunClosed: The run is not open.
     """
-    task = op.tx.task(lease_task(lease))
-    if task is None or (caller.runs and task.run not in caller.runs):
-        raise LeaseLost(f"There is no task behind the lease {lease[:40]!r}.", "Call claim_task.")
-    if not task.token or not hmac.compare_digest(task.lease, lease.strip()):
-        raise LeaseLost(_retaken(task), "Your work on it can no longer be used here. Call claim_task.")
+    task = task_of(op, caller, lease)
     home = op.run(task.run)
     if (agent and agent != task.agent) or (run and run != task.run):
         raise NotAllowed(
@@ -159,16 +161,43 @@ def by_lease(op: Operation, caller: Caller, lease: str, *, agent: str = "", run:
             "Leave agent and run out; the lease names them.",
         )
     row = op.tx.agent(home.id, task.agent)
-    if row is None or (caller.agent and caller.agent != task.agent):
-        raise NotAllowed("This token speaks for another agent than the lease does.", "Use your own lease.")
+    if row is None or not _same_party(caller, row):
+        raise NotAllowed("This lease is somebody else's.", "Use your own; claim_task gives you one.")
     if home.state is not RunState.OPEN:
         raise RunClosed(*closed(home))
     return Seat(home, touched(op, row, acked=row.told), _held(op, home, task))
 
 
+def task_of(op: Operation, caller: Caller, lease: str) -> Task:
+    """The task whose current token a lease shows. Changes nothing.
+
+    Raises:
+        InvalidInput: It does not look like a lease.
+        LeaseLost: It is wrong, or the task was retaken.
+    """
+    task = op.tx.task(lease_task(lease))
+    if task is None or (caller.runs and task.run not in caller.runs):
+        raise LeaseLost(f"There is no task behind the lease {lease[:40]!r}.", "Call claim_task.")
+    if not task.token or not hmac.compare_digest(task.lease, lease):
+        raise LeaseLost(_retaken(task), "Your work on it can no longer be used here. Call claim_task.")
+    return task
+
+
+def _same_party(caller: Caller, agent: Agent) -> bool:
+    """Whether a caller may act for the agent whose lease it shows.
+
+    Over stdio a principal is a process: a client whose server was started again comes back as another
+    one, and its lease is what proves who it is. A token is proof by itself, so there both must fit.
+    """
+    if caller.agent and caller.agent != agent.name:
+        return False
+    both_local = caller.principal.startswith("stdio:") and agent.principal.startswith("stdio:")
+    return both_local or caller.principal == agent.principal
+
+
 def lease_task(lease: str) -> TaskId:
     """The task that a lease names. Raises: InvalidInput: It does not look like a lease."""
-    match = _LEASE.fullmatch(lease.strip())
+    match = _LEASE.fullmatch(lease)
     if match is None:
         raise InvalidInput(
             f"{lease[:40]!r} is not a lease.", "Copy `lease` from your claim_task answer, e.g. T7.k3f9qx."

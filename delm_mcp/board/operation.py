@@ -18,11 +18,7 @@ NEWS_ROWS = 400
 
 @dataclass(slots=True)
 class Operation:
-    """A transaction with the time at which it happens.
-
-    Rows are immutable, so `save` keeps the newest version of a run beside the transaction: an
-    operation may change its run several times.
-    """
+    """A transaction with the time at which it happens, and the version that it makes, if any."""
 
     tx: Tx
     now: float
@@ -77,7 +73,11 @@ class Operation:
         self.tx.insert(ContextChange(0, run.id, version, entry.id, what, note, audience))
         return version
 
-    def news(self, run: Run, agent: Agent | None, *, since: int | None = None) -> tuple[tuple[str, ...], int]:
+    def latest(self, lease_s: float) -> float:
+        """No lease given by now can end after this; one that does was given before the clock was set back."""
+        return self.now + 2 * lease_s
+
+    def news(self, run: Run, agent: Agent | None) -> tuple[tuple[str, ...], int]:
         """Lines about what changed since the agent's last acknowledged version, within a bound.
 
         Returns:
@@ -86,7 +86,7 @@ class Operation:
         """
         if agent is None:
             return (), run.version
-        after = agent.acked if since is None else max(agent.acked, since)
+        after = agent.acked
         lines: list[str] = []
         used, shown = 0, after
         changes, reached = self.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)

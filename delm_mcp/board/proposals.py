@@ -6,7 +6,6 @@ needs no more is admitted or rejected at once. Otherwise it is pending, with its
 again before the entry is admitted at the next version.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from delm_mcp.board import queue
@@ -34,11 +33,24 @@ from delm_mcp.domain.model import (
     Verdict,
 )
 from delm_mcp.domain.policy import CheckName
-from delm_mcp.domain.text import shortened
+from delm_mcp.domain.text import one_line, shortened
 from delm_mcp.errors import Conflict, InvalidInput, NotAllowed
 
 AGAIN = (CheckName.FRESH, CheckName.NOVEL)
 """What may have changed while a slow check ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What reading a proposal's texts found, before any transaction because texts can be long.
+
+    Attributes:
+        secrets: The kinds of secrets in them.
+        flags: What readers are to be warned of.
+    """
+
+    secrets: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +71,19 @@ def facts_for(op: Operation, run: Run, proposal: Proposal) -> Board:
         policy=op.policy(run),
         related=related,
         key_holder=op.tx.live_with_key(run.id, proposal.key) if proposal.key else None,
-        has_live=proposal.kind is Kind.ANSWER and bool(op.tx.entries(run.id, [EntryState.ADMITTED])),
+        has_live=proposal.kind is Kind.ANSWER and bool(op.tx.entries(run.id, [EntryState.ADMITTED], 1)),
         same_gist=op.tx.live_with_gist(run.id, admission.key_of(proposal)),
     )
 
 
 def submit(
-    op: Operation, author: Author, proposal: Proposal, *, commit: str, secrets: Sequence[str], worker: str
+    op: Operation, author: Author, proposal: Proposal, *, commit: str, screening: Screening, worker: str
 ) -> Entry:
     """Judge what the board can judge; admit, reject, or queue the checks that are left.
 
     Args:
         commit: The full commit of a patch, resolved; empty without one.
-        secrets: What the detector found in the proposal's texts.
+        screening: What reading the proposal's texts found.
         worker: This process, which runs quick checks itself right after this transaction.
 
     Raises:
@@ -80,14 +92,17 @@ def submit(
     """
     proposal = replace(
         proposal,
+        gist=proposal.gist.strip(),
+        key=proposal.key.strip(),
+        scope=proposal.scope.strip(),
         supersedes=tuple(dict.fromkeys(proposal.supersedes)),
         derived_from=tuple(dict.fromkeys(proposal.derived_from)),
     )
     _refuse_misplaced(op, author, proposal)
     board = facts_for(op, author.run, proposal)
     names = board.policy.of(proposal.kind)
-    receipts = admission.judge_on_board(proposal, board, names, secrets, op.now)
-    entry = _draft(op, author, proposal, commit, receipts, withheld=bool(secrets))
+    receipts = admission.judge_on_board(proposal, board, names, screening.secrets, op.now)
+    entry = _draft(op, author, proposal, commit, receipts, screening)
     failed = next((receipt for receipt in receipts if receipt.verdict is not Verdict.PASS), None)
     if failed is not None:
         rejected = replace(entries.transition(entry, entries.Event.REJECT), reason=_reason(failed))
@@ -131,19 +146,25 @@ def _refuse_misplaced(op: Operation, author: Author, proposal: Proposal) -> None
 
 
 def _draft(
-    op: Operation, author: Author, proposal: Proposal, commit: str, receipts: list[Receipt], *, withheld: bool
+    op: Operation,
+    author: Author,
+    proposal: Proposal,
+    commit: str,
+    receipts: list[Receipt],
+    screening: Screening,
 ) -> Entry:
     """The entry as it will be stored; a text in which a secret was found is not."""
     hidden = "[withheld: it contained a secret]"
+    withheld = bool(screening.secrets)
     return Entry(
         id=EntryId(0),
         run=author.run.id,
         kind=proposal.kind,
-        gist=hidden if withheld else proposal.gist.strip(),
+        gist=hidden if withheld else proposal.gist,
         summary="" if withheld else proposal.summary,
         raw="" if withheld else proposal.raw,
-        scope="" if withheld else proposal.scope.strip(),
-        key="" if withheld else proposal.key.strip(),
+        scope="" if withheld else proposal.scope,
+        key="" if withheld else proposal.key,
         agent=author.agent.name,
         principal=author.agent.principal,
         task=author.task.id if author.task else 0,
@@ -153,7 +174,7 @@ def _draft(
         derived_from=proposal.derived_from,
         base_version=proposal.base_version,
         gist_key="" if withheld else admission.key_of(proposal),
-        flags=admission.flags(proposal),
+        flags=screening.flags,
         receipts=tuple(receipts),
         commit=commit,
         proposed_at=op.now,
@@ -161,7 +182,7 @@ def _draft(
 
 
 def _reason(receipt: Receipt) -> str:
-    return f"{receipt.check}: {receipt.reason}"
+    return one_line(f"{receipt.check}: {receipt.reason}")
 
 
 def _queue_check(op: Operation, entry: Entry, name: CheckName, worker: str) -> None:
@@ -224,13 +245,14 @@ def settle(op: Operation, check: Check, finding: Finding, *, worker: str, quick:
         run's head moved while it ran, in which case it is queued again.
     """
     current = op.tx.check(check.id)
-    if current is None or current.state is not CheckState.RUNNING or current.worker != worker:
+    holds = current is not None and (current.state, current.worker) == (CheckState.RUNNING, worker)
+    if current is None or not holds or current.tries != check.tries:
         return None
     entry, run = op.entry(check.entry), op.run(check.run)
     if finding.tested_head and run.head != finding.tested_head and finding.receipt.verdict is Verdict.PASS:
         op.tx.update(current, replace(current, state=CheckState.WAITING, worker="", tries=current.tries - 1))
         return None
-    receipt = finding.receipt
+    receipt = replace(finding.receipt, reason=one_line(finding.receipt.reason))
     op.tx.update(
         current,
         replace(

@@ -16,11 +16,12 @@ from delm_mcp.domain.model import (
     TaskKind,
     TaskState,
 )
-from delm_mcp.domain.text import fenced, shortened
+from delm_mcp.domain.text import fenced, one_line, shortened
 from delm_mcp.errors import Conflict, NotAllowed, NotFound
 
 EXPIRE_SLICE = 64  # expired leases returned before a claim; more wait for the next one
 EARLIER = 5
+COUNTED = 20
 
 
 # -- claiming ------------------------------------------------------------------------------------
@@ -53,10 +54,20 @@ def could_claim(op: Operation, run: Run, agent: Agent) -> bool:
     return bool(
         run.state is not RunState.OPEN
         or op.tx.favoured(run.id, agent.name)
-        or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
-        or op.tx.expired(run.id, op.now, 1)
+        or _ready(op, run, agent)
+        or _ended(op, run, limit=1)
         or (_is_drained(op, run) and _may_decide(op, op.tx.decision(run.id), agent))
     )
+
+
+def _ready(op: Operation, run: Run, agent: Agent) -> Task | None:
+    """The next task that the agent's tags cover and that is kept for nobody."""
+    latest = op.now + 2 * op.policy(run).limits.author_first_s
+    return op.tx.next_ready(run.id, frozenset(agent.tags), op.now, latest)
+
+
+def _ended(op: Operation, run: Run, limit: int) -> list[Task]:
+    return op.tx.expired(run.id, op.now, op.latest(op.policy(run).limits.lease_s), limit)
 
 
 def _may_decide(op: Operation, decision: Task | None, agent: Agent) -> bool:
@@ -66,7 +77,7 @@ def _may_decide(op: Operation, decision: Task | None, agent: Agent) -> bool:
 
 def _next(op: Operation, run: Run, agent: Agent) -> Task | None:
     """The task that waits for this agent, or the next one that its tags cover."""
-    found = op.tx.favoured(run.id, agent.name) or op.tx.next_ready(run.id, frozenset(agent.tags), op.now)
+    found = op.tx.favoured(run.id, agent.name) or _ready(op, run, agent)
     if found is None and _is_drained(op, run):
         decision = op.tx.decision(run.id) or _open_decision(op, run)
         return decision if _may_decide(op, decision, agent) else None
@@ -133,7 +144,7 @@ def earlier(op: Operation, task: Task) -> tuple[Earlier, ...]:
         if entry.state in {EntryState.REJECTED, EntryState.RETRACTED}
     ]
     return tuple(
-        Earlier(entry.label, entry.kind, shortened(entry.gist, 300), shortened(entry.reason, 400))
+        Earlier(entry.label, entry.kind, shortened(entry.gist, 300), shortened(one_line(entry.reason), 400))
         for entry in refused[-EARLIER:]
     )
 
@@ -159,11 +170,12 @@ def _nothing(op: Operation, run: Run, agent: Agent, reason: str) -> Claim:
 
 
 def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
-    """One sentence on what the queue is busy with."""
-    counts = op.tx.task_counts(run.id)
-    busy = [
-        f"{counts[s]} {s}" for s in (TaskState.LEASED, TaskState.SUBMITTED, TaskState.BLOCKED) if s in counts
-    ]
+    """One sentence on what the queue is busy with; counts a little and no more, as many may ask."""
+    busy = []
+    for state in (TaskState.LEASED, TaskState.SUBMITTED, TaskState.BLOCKED):
+        count = len(op.tx.tasks(run.id, [state], limit=COUNTED + 1))
+        if count:
+            busy.append(f"{count if count <= COUNTED else f'more than {COUNTED}'} {state}")
     stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
     if stuck:
         busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
@@ -177,7 +189,7 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
 
 def expire(op: Operation, run: Run) -> int:
     """Return expired leases to the queue, a slice at a time; says how many."""
-    ended = op.tx.expired(run.id, op.now, EXPIRE_SLICE)
+    ended = _ended(op, run, EXPIRE_SLICE)
     for task in ended:
         _lose(op, task)
     return len(ended)
@@ -271,7 +283,7 @@ def _is_drained(op: Operation, run: Run) -> bool:
         open_checks=op.tx.open_checks(run.id),
         ready_needs=op.tx.ready_needs(run.id),
     )
-    return drain.drained(activity, op.tx.agents(run.id), op.now, op.policy(run).limits)
+    return drain.drained(activity, lambda: op.tx.agents(run.id), op.now, op.policy(run).limits)
 
 
 def only_decision_open(op: Operation, run: Run, decision: Task) -> bool:
@@ -282,7 +294,7 @@ def only_decision_open(op: Operation, run: Run, decision: Task) -> bool:
         if task.id != decision.id
     ]
     activity = drain.Activity(len(others), 0, op.tx.open_checks(run.id), op.tx.ready_needs(run.id))
-    return drain.drained(activity, op.tx.agents(run.id), op.now, op.policy(run).limits)
+    return drain.drained(activity, lambda: op.tx.agents(run.id), op.now, op.policy(run).limits)
 
 
 def _open_decision(op: Operation, run: Run) -> Task | None:

@@ -6,12 +6,13 @@ from typing import Any
 
 from delm_mcp.board.answers import Reading
 from delm_mcp.board.identity import label_id
-from delm_mcp.board.operation import NEWS_ROWS, Operation, seconds
+from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import rendering
 from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.model import (
     UNFINISHED,
     Agent,
+    ContextChange,
     Entry,
     EntryId,
     Kind,
@@ -20,12 +21,12 @@ from delm_mcp.domain.model import (
     Task,
     TaskState,
 )
-from delm_mcp.domain.text import fenced, shortened, tokens
+from delm_mcp.domain.text import fenced, one_line, shortened, tokens
 from delm_mcp.errors import InvalidInput, NotFound
 
 VIEWS = ("context", "queue", "why")
 LEVELS = ("gist", "summary", "raw")
-MAX_BUDGET = 20_000
+MAX_BUDGET = 60_000
 QUEUE_TASKS = 200
 MATCHES = 1_000
 
@@ -53,9 +54,9 @@ def read(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Readin
     """
     _refuse_odd(run, wanted)
     if wanted.view == "queue":
-        return _queue(op, run)
+        return _queue(op, run, agent)
     if wanted.entries or wanted.view == "why":
-        return _entries(op, run, wanted)
+        return _entries(op, run, agent, wanted)
     return _context(op, run, agent, wanted)
 
 
@@ -86,15 +87,21 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
 
     # Each line has at least a token, so a budget bounds how many changes are worth fetching.
     limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens + 1
+    wants = _filter(op, run, wanted)
     changes, reached = op.whole_versions(run, wanted.since, upto, limit)
     seen = rendering.view(
         changes,
         entry_of,
         upto=reached,
         budget_tokens=wanted.budget_tokens,
-        wanted=_filter(op, run, wanted),
+        wanted=wants,
     )
     more = seen.more or reached < upto
+    # What is acknowledged by passing `version` back is what was really told: everything up to
+    # `version_read` here, but only the news beside a filtered view.
+    news, version = _own_news(op, run, agent, wanted, seen.version_read), seen.version_read
+    if wanted.kind or wanted.query:
+        news, version = op.news(run, agent)
     following = f"read_context(since={seen.version_read})" if more else ""
     return Reading(
         run=run.id,
@@ -102,12 +109,10 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         text=seen.text,
         version_read=seen.version_read,
         more=more,
-        version=run.version,
-        news=_own_news(op, run, agent, wanted),
+        version=version,
+        news=news,
         next=following or (_go_on(run)),
-        items=tuple(_item(entry_of(c.entry)) for c in changes if c.version <= seen.version_read)
-        if wanted.kind
-        else (),
+        items=_matching(changes, entry_of, seen.version_read, wants) if wanted.kind or wanted.query else (),
     )
 
 
@@ -125,17 +130,23 @@ def _filter(op: Operation, run: Run, wanted: Wanted) -> Callable[[Entry], bool]:
     )
 
 
-def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> tuple[str, ...]:
+def _matching(
+    changes: list[ContextChange], entry_of: Callable[[int], Entry], upto: int, wants: Callable[[Entry], bool]
+) -> tuple[dict[str, Any], ...]:
+    """The entries that a filtered view shows, each once."""
+    shown = {c.entry: entry_of(c.entry) for c in changes if c.version <= upto and wants(entry_of(c.entry))}
+    return tuple(_item(entry) for entry in shown.values())
+
+
+def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted, upto: int) -> tuple[str, ...]:
     """Verdicts on the reader's own work; the rest of the news is the text itself."""
-    if agent is None or wanted.view != "context":
+    if agent is None:
         return ()
-    after = max(agent.acked, wanted.since)
-    recent, _ = op.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)
-    own = [change for change in recent if change.audience]
-    return tuple(rendering.news_line(c, op.entry(c.entry), agent.name).rstrip("\n") for c in own[-20:])
+    own = [c for c in op.tx.changes(run.id, wanted.since, upto, reader=agent.name) if c.audience]
+    return tuple(rendering.news_line(c, op.entry(c.entry), agent.name).rstrip("\n") for c in own)
 
 
-def _entries(op: Operation, run: Run, wanted: Wanted) -> Reading:
+def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
     if not wanted.entries:
         raise InvalidInput("view=why needs entries=[E12].", "Name the entry to explain.")
     pieces: list[str] = []
@@ -152,13 +163,15 @@ def _entries(op: Operation, run: Run, wanted: Wanted) -> Reading:
             continue
         pieces.append(_cut(text, room))
         items.append(_item(entry))
+    news, version = op.news(run, agent)
     return Reading(
         run=run.id,
         run_state=run.state,
         text="".join(pieces),
         version_read=run.version,
         more=bool(left),
-        version=run.version,
+        version=version,
+        news=news,
         next=f"read_context(entries=[{', '.join(left)}])" if left else _go_on(run),
         items=tuple(items),
     )
@@ -189,7 +202,7 @@ def _item(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _queue(op: Operation, run: Run) -> Reading:
+def _queue(op: Operation, run: Run, agent: Agent | None) -> Reading:
     """The queue in words and as rows: unfinished tasks first, then agents, then what was refused."""
     counts = op.tx.task_counts(run.id)
     rows = op.tx.tasks(run.id, UNFINISHED, limit=QUEUE_TASKS)
@@ -197,16 +210,18 @@ def _queue(op: Operation, run: Run) -> Reading:
     lines = [f"run {run.id} {run.state}: {summary}"]
     lines += [_task_line(op, task) for task in rows]
     limits = op.policy(run).limits
-    for agent in op.tx.agents(run.id):
-        seen = "here" if is_live(agent, op.now, limits) else "gone"
-        lines.append(f"agent {agent.name} {seen}, seen {seconds(op.now - agent.seen_at):g} s ago")
+    for other in op.tx.agents(run.id):
+        seen = "here" if is_live(other, op.now, limits) else "gone"
+        lines.append(f"agent {other.name} {seen}, seen {seconds(op.now - other.seen_at):g} s ago")
+    news, version = op.news(run, agent)
     return Reading(
         run=run.id,
         run_state=run.state,
         text="\n".join(lines) + "\n",
         version_read=run.version,
         more=sum(counts.get(state, 0) for state in UNFINISHED) > len(rows),
-        version=run.version,
+        version=version,
+        news=news,
         next=_go_on(run),
         items=tuple(_task_item(task) for task in rows),
     )
@@ -223,7 +238,7 @@ def _task_line(op: Operation, task: Task) -> str:
     if task.needs:
         parts.append(f"needs {'+'.join(task.needs)}")
     if task.reason:
-        parts.append(f"({shortened(task.reason, 120)})")
+        parts.append(f"({shortened(one_line(task.reason), 120)})")
     return f"{' '.join(parts)}: {fenced(shortened(task.subject, 160))}"
 
 

@@ -98,10 +98,8 @@ def add_source(op: Operation, run: Run, name: str, text: str) -> Source:
 
 
 def reopen(op: Operation, run: Run) -> Run:
-    """Open a stalled run again; it gets one more round."""
-    return op.tx.update(
-        run, replace(run, state=RunState.OPEN, reason="", ended_at=0.0, rounds=max(0, run.rounds - 1))
-    )
+    """Open a stalled run again, because it has new work; its rounds stay used up."""
+    return op.tx.update(run, replace(run, state=RunState.OPEN, reason="", ended_at=0.0))
 
 
 def cancel_run(op: Operation, caller: Caller, run: str, reason: str) -> Run:
@@ -141,6 +139,11 @@ def queued(op: Operation, run: Run, seat: Seat | None, added: Sequence[Added]) -
 def remembered_queue(answer: Queued) -> str:
     """What is kept of an answer to `add_tasks`."""
     return json.dumps([answer.run, [[task.id, task.existed] for task in answer.tasks]])
+
+
+def is_over(op: Operation, kept: str) -> bool:
+    """Whether the run of a remembered answer has ended."""
+    return op.run(json.loads(kept)[0]).state in {RunState.FINISHED, RunState.CANCELLED}
 
 
 def queued_before(op: Operation, kept: str) -> Queued:

@@ -154,7 +154,7 @@ def _judge_by_tests(
         return _fail(
             f"No test that fails on {head} passes with your patch, so the command does not speak for it."
             + (f" Still not passing: {_names(difference.failing)}." if difference.failing else ""),
-            "Make one of those pass, or propose without citing this command.",
+            "Make one of those pass and propose again.",
             facts,
         )
     return Judgement("pass", _praise(difference, head), facts)

@@ -35,10 +35,13 @@ def read_report(path: Path) -> dict[str, str]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise BadReport(f"no report was written ({error.strerror})") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise BadReport("the report is not a plain file")
-        data = file.read(REPORT_BYTES_MAX + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(REPORT_BYTES_MAX + 1)
+    finally:
+        os.close(handle)
     return parse_report(data)
 
 

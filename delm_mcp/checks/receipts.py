@@ -18,7 +18,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 
 _TAIL_CHARS_MAX = 4_000
-# For each list of test names. A receipt stays below 32 KB in UTF-8, whatever the test suite.
+# For each list of test names. A receipt stays below 64 KB in UTF-8, whatever the test suite.
 _NAMES_CHARS_MAX = 2_000
 _PATHS_LISTED_MAX = 20
 _NAME_CHARS_MAX = 200
@@ -39,7 +39,7 @@ class Inputs:
     restored: tuple[str, ...] = ()
 
 
-def test_result(
+def command_receipt(
     spec: CommandSpec, outcome: Outcome, judgement: Judgement, inputs: Inputs
 ) -> dict[str, object]:
     """The statement about one command on one tree, as JSON-ready values.

@@ -19,10 +19,12 @@ EVIDENCE_TYPES = ("quote", "command", "artifact", "url")
 # Hard limits on what may be stored at all; beyond them nothing is kept, not even a rejection.
 MAX_GIST = 2_000
 MAX_SUMMARY = 20_000
-MAX_RAW = 200_000
+MAX_RAW = 60_000
 MAX_EVIDENCE = 20
-MAX_EVIDENCE_TEXT = 50_000
+MAX_EVIDENCE_TEXT = 20_000
+MAX_TOTAL = 80_000  # so that an entry can always be unfolded in one answer
 MAX_REF = 500
+PLACEHOLDER_MAX = 200  # characters; a longer text is not a placeholder
 MAX_LIST = 50
 
 _HEDGE = re.compile(
@@ -44,7 +46,7 @@ _POINTING = re.compile(
 _INSTRUCTION = re.compile(
     r"(ignore|disregard|forget) (all |any )?(the )?(previous|prior|above|other|your) "
     r"(instructions?|rules|prompts?)|you (must|should|have to) now\b|\bsystem prompt\b|new instructions?:"
-    r"|<\s*/?\s*(tool_call|function_calls?|system|invoke)"
+    r"|<\s{0,8}/?\s{0,8}(tool_call|function_calls?|system|invoke)"
     r"|\b(reveal|print|send|exfiltrate) (your|the) (api key|token|password|secrets?)"
     r"|do not tell (the )?(user|anyone)|\bas an ai\b|\[/?(inst|system)\]|<\|im_start\|>",
     re.IGNORECASE,
@@ -100,10 +102,15 @@ def refuse_oversize(proposal: Proposal) -> None:
     for name, (text, limit) in texts.items():
         if len(text) > limit:
             raise InvalidInput(f"{name} has {len(text)} characters; the limit is {limit}.", "Shorten it.")
-    lists = {"evidence": (proposal.evidence, MAX_EVIDENCE)}
-    for name, (items, limit) in lists.items():
-        if len(items) > limit:
-            raise InvalidInput(f"{name} has {len(items)} items; the limit is {limit}.", "Send fewer.")
+    total = sum(len(text) for text, _ in texts.values())
+    if total > MAX_TOTAL:
+        raise InvalidInput(
+            f"All texts together have {total} characters; the limit is {MAX_TOTAL}.", "Shorten raw."
+        )
+    if len(proposal.evidence) > MAX_EVIDENCE:
+        raise InvalidInput(
+            f"evidence has {len(proposal.evidence)} items; the limit is {MAX_EVIDENCE}.", "Send fewer."
+        )
     if len(proposal.supersedes) > MAX_LIST or len(proposal.derived_from) > MAX_LIST:
         raise InvalidInput(
             f"supersedes and derived_from take at most {MAX_LIST} entries each.", "Name fewer."
@@ -135,7 +142,7 @@ def wellformed(proposal: Proposal, board: Board, secrets: Sequence[str]) -> list
         reasons.append(
             "it cites no evidence; give at least one quote, command, artifact or url, or derived_from"
         )
-    return reasons
+    return reasons + missing_command(proposal, board)
 
 
 def _gist_reasons(proposal: Proposal, gist_tokens: int) -> list[str]:
@@ -162,7 +169,8 @@ def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[
         return [f"there is no type {fenced(item.type)}; use one of {', '.join(EVIDENCE_TYPES)}"]
     if not item.ref.strip():
         return [f"a {item.type} needs a ref"]
-    if item.text.strip() and _PLACEHOLDER.match(item.text.strip()):
+    short = item.text.strip() if len(item.text) < PLACEHOLDER_MAX else ""
+    if short and _PLACEHOLDER.match(short):
         return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
     if item.type == "command":
         return _command_reasons(item, proposal, board)
@@ -180,7 +188,7 @@ def _shape_reasons(item: Evidence) -> list[str]:
 
 
 def _command_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
-    names = [command.name for command in board.run.commands]
+    names = [command.name for command in board.run.commands] if board.run.repo else []
     if item.ref not in names:
         known = (
             f"use one of {', '.join(names)}" if names else "this run has none; cite another kind of evidence"

@@ -5,11 +5,12 @@ an agent that is there, exactly one `decide` task appears. Its holder adds tasks
 proposes the answer. The bounds on rounds and on attempts make every run end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from delm_mcp.domain.model import Agent, Task
 from delm_mcp.domain.policy import Limits
+from delm_mcp.domain.text import fenced
 
 DECIDE_SUBJECT = "Decide: is the goal reached?"
 
@@ -34,17 +35,24 @@ def takeable(needs: Sequence[str], agents: Iterable[Agent], now: float, limits: 
     return not needs or any(is_live(agent, now, limits) and set(needs) <= set(agent.tags) for agent in agents)
 
 
-def drained(activity: Activity, agents: Sequence[Agent], now: float, limits: Limits) -> bool:
-    """Whether nothing moves and nobody who is there could move it."""
-    if activity.leased or activity.submitted or activity.open_checks:
+def drained(activity: Activity, agents: Callable[[], Sequence[Agent]], now: float, limits: Limits) -> bool:
+    """Whether nothing moves and nobody who is there could move it.
+
+    Args:
+        agents: Gives the run's agents; asked only when tags decide.
+    """
+    if activity.leased or activity.submitted or activity.open_checks or () in activity.ready_needs:
         return False
-    return not any(takeable(needs, agents, now, limits) for needs in activity.ready_needs)
+    if not activity.ready_needs:
+        return True
+    here = agents()
+    return not any(takeable(needs, here, now, limits) for needs in activity.ready_needs)
 
 
 def decide_detail(goal: str, stuck: Sequence[Task]) -> str:
     """What the decide task asks of its holder."""
     text = (
-        f"Goal: {goal}\n"
+        f"Goal: {fenced(goal)}\n"
         "Every task that can be done is done. Read the context, then either add_tasks with this lease "
         "(what is still missing), or propose_update kind=answer with this lease, completes=true and "
         "derived_from the entries that it rests on."

@@ -183,6 +183,7 @@ class Task:
     blocked_by: int = 0
     attempts: int = 0
     losses: int = 0
+    rejections: int = 0
     agent: str = ""
     result: int = 0
     about: int = 0

@@ -87,11 +87,12 @@ class Limits(_Section):
     lease_s: float = Field(default=300.0, ge=0.05, le=86_400)
     lease_max_s: float = Field(default=14_400.0, ge=0.05, le=604_800)
     max_attempts: int = Field(default=3, ge=1, le=100)
+    max_rejections: int = Field(default=10, ge=1, le=1000)
     max_losses: int = Field(default=5, ge=0, le=100)
     max_rounds: int = Field(default=8, ge=0, le=1000)
     max_tasks: int = Field(default=5000, ge=1, le=10_000_000)
     decide_grace_s: float = Field(default=5.0, ge=0, le=3600)
-    author_first_s: float = Field(default=60.0, ge=0, le=3600)
+    author_first_s: float = Field(default=300.0, ge=0, le=3600)
     agent_live_s: float = Field(default=600.0, ge=0.05, le=86_400)
     gist_tokens: int = Field(default=120, ge=10, le=1000)
 
@@ -150,9 +151,17 @@ def build(settings: dict[str, Any], origin: str = "the policy") -> Policy:
             f"{origin}: preset: there is no preset {preset!r}.", f"Presets: {', '.join(PRESETS)}."
         )
     try:
-        return Policy.model_validate({**PRESETS[preset], **settings, "preset": preset})
+        policy = Policy.model_validate({**PRESETS[preset], **settings, "preset": preset})
     except ValidationError as error:
         raise ConfigError(*_explain(error, origin)) from None
+    for kind in Kind:
+        if CheckName.JUDGE in policy.of(kind):
+            raise ConfigError(
+                f"{origin}: {kind}.checks: no model can be asked in this version, and a check that "
+                "cannot run never passes.",
+                "Leave judge out.",
+            )
+    return policy
 
 
 @lru_cache(maxsize=256)

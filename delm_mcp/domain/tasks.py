@@ -106,7 +106,7 @@ def renewed(task: Task, *, now: float, limits: Limits) -> Task:
         losses = task.losses if task.favours else max(0, task.losses - 1)
         revived = replace(transition(task, Event.REVIVE), losses=losses, lease_until=until)
         return replace(revived, favours="", favours_until=0.0)
-    return replace(task, lease_until=max(task.lease_until, until))
+    return replace(task, lease_until=until)
 
 
 def lost(task: Task, event: Event, *, reason: str, limits: Limits) -> Task:
@@ -119,13 +119,12 @@ def lost(task: Task, event: Event, *, reason: str, limits: Limits) -> Task:
 
 def given_up(task: Task, *, reason: str, limits: Limits) -> Task:
     """Back in the queue for somebody else; failed once `max_attempts` are used up."""
-    after = replace(
-        transition(task, Event.GIVE_UP),
-        attempts=task.attempts + 1,
-        lease_until=0.0,
-        token="",
-        reason=reason,
-    )
+    return _attempted(transition(task, Event.GIVE_UP), reason, limits)
+
+
+def _attempted(task: Task, reason: str, limits: Limits) -> Task:
+    """A ready task with one attempt more; nobody's lease of it counts any longer."""
+    after = replace(task, attempts=task.attempts + 1, lease_until=0.0, token="", reason=reason)
     if after.attempts >= limits.max_attempts:
         return replace(
             transition(after, Event.EXHAUST), reason=f"given up {after.attempts} times; last: {reason}"
@@ -134,14 +133,16 @@ def given_up(task: Task, *, reason: str, limits: Limits) -> Task:
 
 
 def returned_late(task: Task, *, reason: str, now: float, limits: Limits) -> Task:
-    """Ready again after its result was refused; its author goes first, and no attempt is used."""
-    return replace(
-        transition(task, Event.REJECT),
-        reason=reason,
-        favours=task.agent,
-        favours_until=now + limits.author_first_s,
-        lease_until=0.0,
+    """Ready again after its result was refused; its author goes first, and no attempt is used.
+
+    After `max_rejections` it counts as given up, and goes to whoever comes.
+    """
+    back = replace(
+        transition(task, Event.REJECT), rejections=task.rejections + 1, reason=reason, lease_until=0.0
     )
+    if back.rejections < limits.max_rejections:
+        return replace(back, favours=task.agent, favours_until=now + limits.author_first_s)
+    return _attempted(replace(back, rejections=0), reason, limits)
 
 
 def finished(task: Task, *, result: int, now: float) -> Task:

@@ -30,8 +30,12 @@ def _harmless(char: str) -> bool:
 
 def fenced(text: str) -> str:
     """One line between guillemets; guillemets inside it are replaced, so the fence cannot be forged."""
-    one_line = " ".join(visible(text).split())
-    return f"«{one_line.translate(_FENCES)}»"
+    return f"«{one_line(text).translate(_FENCES)}»"
+
+
+def one_line(text: str) -> str:
+    """The text on one line, with nothing in it that could hide or reorder."""
+    return " ".join(visible(text).split())
 
 
 def block(text: str) -> str:
@@ -49,8 +53,11 @@ def gist_key(gist: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters, with the cut shown."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    """At most about `limit` characters, with the cut shown; a fence that it cuts is closed again."""
+    if len(text) <= limit:
+        return text
+    kept = text[: limit - 1].rstrip() + "…"
+    return kept + "»" if kept.count("«") > kept.count("»") else kept
 
 
 def numbers(text: str) -> set[str]:

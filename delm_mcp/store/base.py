@@ -73,7 +73,12 @@ class Tx(Protocol):
 
     # Runs and agents.
     def run(self, run: RunId) -> Run | None: ...
-    def runs(self, state: RunState | None = None) -> list[Run]: ...
+    def runs(self, state: RunState | None = None, limit: int = -1) -> list[Run]:
+        """Runs, the newest last; with a limit, the newest ones."""
+
+    def homes(self, principal: str, agent: str) -> list[Run]:
+        """The runs in which a principal has an agent of this name, the newest last."""
+
     def agent(self, run: RunId, name: str) -> Agent | None: ...
     def agents(self, run: RunId) -> list[Agent]: ...
     def sources(self, run: RunId) -> list[Source]: ...
@@ -89,15 +94,16 @@ class Tx(Protocol):
     def favoured(self, run: RunId, agent: str) -> Task | None:
         """The ready task that this agent may claim first."""
 
-    def next_ready(self, run: RunId, tags: frozenset[str], now: float) -> Task | None:
+    def next_ready(self, run: RunId, tags: frozenset[str], now: float, latest: float) -> Task | None:
         """The ready task of the highest rank, oldest first, among those whose needs the tags cover and
-        that favour nobody at `now`. O(log n) in the tasks; linear in distinct sets of needs."""
+        that favour nobody at `now` (nor beyond `latest`, see `expired`). O(log n) in the tasks; linear in distinct sets of needs."""
 
     def decision(self, run: RunId) -> Task | None:
         """The run's ready decide task; never among what `next_ready` and `favoured` find."""
 
-    def expired(self, run: RunId, now: float, limit: int) -> list[Task]:
-        """Leased tasks whose lease ended before `now`, longest first."""
+    def expired(self, run: RunId, now: float, latest: float, limit: int) -> list[Task]:
+        """Leased tasks whose lease ended before `now`, longest first; and those whose lease ends after
+        `latest`, which no lease can unless the clock was set back."""
 
     def next_expiry(self, run: RunId) -> float:
         """When the next lease or favour ends; infinity when there is none."""
@@ -112,7 +118,7 @@ class Tx(Protocol):
 
     # Entries and the context.
     def entry(self, entry: EntryId) -> Entry | None: ...
-    def entries(self, run: RunId, states: Sequence[EntryState] = ()) -> list[Entry]: ...
+    def entries(self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1) -> list[Entry]: ...
     def entries_of(self, task: TaskId) -> list[Entry]: ...
     def live_with_key(self, run: RunId, key: str) -> Entry | None: ...
     def live_with_gist(self, run: RunId, gist_key: str) -> Entry | None: ...
@@ -130,9 +136,13 @@ class Tx(Protocol):
     # Checks.
     def check(self, check: CheckId) -> Check | None: ...
     def checks_of(self, entry: EntryId) -> list[Check]: ...
-    def next_check(self, names: Sequence[str], now: float) -> Check | None:
-        """The oldest check that nobody runs (waiting, or its worker's lease ended). Of the checks that
-        must run one at a time in a run (`command`), only where no other is running there."""
+    def next_check(self, names: Sequence[str], repo: str, now: float, latest: float) -> Check | None:
+        """The oldest check that nobody runs: waiting, or its worker's lease ended (or ends beyond `latest`,
+        see `expired`). A `command` only where no other is running in its run, and only of a run in
+        this repository (`*` for any)."""
+
+    def checks_moved_at(self, run: RunId, name: str) -> float:
+        """When a check of this name last ended in a run; 0 for never."""
 
     def open_checks(self, run: RunId) -> int: ...
     def observed(self, run: RunId, key: str) -> str | None: ...

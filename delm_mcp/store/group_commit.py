@@ -59,13 +59,20 @@ def _run_one(connection: SqlConnection, operation: Operation) -> Outcome:
         connection.execute("RELEASE operation")
         return Failed(error)
     if not connection.in_transaction:
-        raise StoreError(
-            "A write ended the transaction that it shares with others.",
-            "This is a bug: an operation must not commit, roll back or run a script.",
-        )
-    # Fails when the operation ended the transaction and began another: its savepoint is gone.
-    connection.execute("RELEASE operation")
+        raise _left_transaction()
+    try:
+        connection.execute("RELEASE operation")
+    except Exception as error:
+        # It ended the transaction and began another, in which there is no such savepoint.
+        raise _left_transaction() from error
     return value
+
+
+def _left_transaction() -> StoreError:
+    return StoreError(
+        "A write ended the transaction that it shares with others.",
+        "This is a bug: an operation must not commit, roll back or run a script.",
+    )
 
 
 class GroupCommit:

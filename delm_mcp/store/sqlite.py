@@ -80,8 +80,11 @@ class SqliteTx:
 
     def _index_entry(self, entry: Entry) -> None:
         self._db.execute("INSERT INTO entry_words (rowid, gist) VALUES (?, ?)", (entry.id, entry.gist))
-        pairs = [(parent, entry.id) for parent in dict.fromkeys(entry.derived_from)]
-        self._db.executemany("INSERT INTO lineage (parent, child) VALUES (?, ?)", pairs)
+        # A label that means nothing in this run has been refused, but the refused entry is kept.
+        self._db.executemany(
+            "INSERT OR IGNORE INTO lineage (parent, child) SELECT id, ? FROM entry WHERE id = ? AND run = ?",
+            [(entry.id, parent, entry.run) for parent in entry.derived_from],
+        )
 
     def update(self, old: Row, new: Row) -> Row:
         table: Table[Any] = TABLES[type(old)]
@@ -108,7 +111,9 @@ class SqliteTx:
         return bool(cursor.rowcount)
 
     def remember(self, scope: str, request_id: str, fingerprint: str, answer: str) -> None:
-        self._db.execute("INSERT INTO request VALUES (?, ?, ?, ?)", (scope, request_id, fingerprint, answer))
+        self._db.execute(
+            "INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?)", (scope, request_id, fingerprint, answer)
+        )
 
     def observe(self, run: RunId, key: str, outcome: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO observation VALUES (?, ?, ?)", (run, key, outcome))
@@ -136,10 +141,17 @@ class SqliteTx:
     def run(self, run: RunId) -> Run | None:
         return self._one(RUN, "WHERE id = ?", run)
 
-    def runs(self, state: RunState | None = None) -> list[Run]:
+    def runs(self, state: RunState | None = None, limit: int = -1) -> list[Run]:
+        newest = "ORDER BY opened_at DESC, id DESC LIMIT ?"
         if state is None:
-            return self._all(RUN, "ORDER BY opened_at, id")
-        return self._all(RUN, "WHERE state = ? ORDER BY opened_at, id", state)
+            return self._all(RUN, newest, limit)[::-1]
+        return self._all(RUN, f"WHERE state = ? {newest}", state, limit)[::-1]
+
+    def homes(self, principal: str, agent: str) -> list[Run]:
+        where = (
+            "JOIN agent ON agent.run = run.id WHERE agent.principal = ? AND agent.name = ? ORDER BY agent.id"
+        )
+        return self._all(RUN, where, principal, agent)
 
     def agent(self, run: RunId, name: str) -> Agent | None:
         return self._one(AGENT, "WHERE run = ? AND name = ?", run, name)
@@ -154,10 +166,12 @@ class SqliteTx:
         return self._one(TASK, "WHERE id = ?", task)
 
     def tasks(self, run: RunId, states: Sequence[TaskState] = (), limit: int = -1) -> list[Task]:
-        if not states:
-            return self._all(TASK, "WHERE run = ? ORDER BY id LIMIT ?", run, limit)
-        where = f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id LIMIT ?"
-        return self._all(TASK, where, run, *states, limit)
+        # A query a state, because each is then a range of one index, read no further than the limit.
+        listed = states or tuple(TaskState)
+        where = "INDEXED BY task_state WHERE run = ? AND state = ? ORDER BY id LIMIT ?"
+        found = [task for state in listed for task in self._all(TASK, where, run, state, limit)]
+        found.sort(key=lambda task: task.id)
+        return found if limit < 0 else found[:limit]
 
     def task_counts(self, run: RunId) -> dict[TaskState, int]:
         rows = self._db.execute("SELECT state, count(*) FROM task WHERE run = ? GROUP BY state", (run,))
@@ -168,27 +182,31 @@ class SqliteTx:
         return self._one(TASK, where, run, subject_key, copy_of)
 
     def leased_to(self, run: RunId, agent: str) -> Task | None:
-        return self._one(TASK, "WHERE run = ? AND agent = ? AND state = 'leased' LIMIT 1", run, agent)
+        where = "INDEXED BY task_agent WHERE run = ? AND agent = ? AND state = 'leased' LIMIT 1"
+        return self._one(TASK, where, run, agent)
 
     def favoured(self, run: RunId, agent: str) -> Task | None:
         where = (
-            "WHERE run = ? AND favours = ? AND state = 'ready' AND favours <> '' AND kind <> 'decide' "
+            "INDEXED BY task_favours WHERE run = ? AND favours = ? "
+            "AND state = 'ready' AND favours <> '' AND kind <> 'decide' "
             "ORDER BY id LIMIT 1"
         )
         return self._one(TASK, where, run, agent)
 
-    def next_ready(self, run: RunId, tags: frozenset[str], now: float) -> Task | None:
+    def next_ready(self, run: RunId, tags: frozenset[str], now: float, latest: float) -> Task | None:
         best: Task | None = None
         for needs in self.ready_needs(run):
             if not tags.issuperset(needs):
                 continue
             head = self._one(
                 TASK,
-                "WHERE run = ? AND state = 'ready' AND kind <> 'decide' AND needs = ? "
-                "AND (favours = '' OR favours_until <= ?) ORDER BY rank DESC, id LIMIT 1",
+                "INDEXED BY task_ready WHERE run = ? AND state = 'ready' AND kind <> 'decide' "
+                "AND needs = ? AND (favours = '' OR favours_until <= ? OR favours_until > ?) "
+                "ORDER BY rank DESC, id LIMIT 1",
                 run,
                 json.dumps(list(needs), separators=(",", ":"), ensure_ascii=False),
                 now,
+                latest,
             )
             if head and (best is None or (-head.rank, head.id) < (-best.rank, best.id)):
                 best = head
@@ -199,9 +217,13 @@ class SqliteTx:
             TASK, "WHERE run = ? AND state = 'ready' AND kind = 'decide' ORDER BY id LIMIT 1", run
         )
 
-    def expired(self, run: RunId, now: float, limit: int) -> list[Task]:
-        where = "WHERE run = ? AND state = 'leased' AND lease_until < ? ORDER BY lease_until LIMIT ?"
-        return self._all(TASK, where, run, now, limit)
+    def expired(self, run: RunId, now: float, latest: float, limit: int) -> list[Task]:
+        # Two ranges of one index; as one condition with OR it would read every leased task.
+        leased = "INDEXED BY task_lease WHERE run = ? AND state = 'leased' AND lease_until"
+        ended = self._all(TASK, f"{leased} < ? ORDER BY lease_until LIMIT ?", run, now, limit)
+        return ended + self._all(
+            TASK, f"{leased} > ? ORDER BY lease_until LIMIT ?", run, latest, limit - len(ended)
+        )
 
     def next_expiry(self, run: RunId) -> float:
         ends = self._db.execute(
@@ -224,10 +246,11 @@ class SqliteTx:
     def entry(self, entry: EntryId) -> Entry | None:
         return self._one(ENTRY, "WHERE id = ?", entry)
 
-    def entries(self, run: RunId, states: Sequence[EntryState] = ()) -> list[Entry]:
+    def entries(self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1) -> list[Entry]:
         if not states:
-            return self._all(ENTRY, "WHERE run = ? ORDER BY id", run)
-        return self._all(ENTRY, f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id", run, *states)
+            return self._all(ENTRY, "WHERE run = ? ORDER BY id LIMIT ?", run, limit)
+        where = f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id LIMIT ?"
+        return self._all(ENTRY, where, run, *states, limit)
 
     def entries_of(self, task: TaskId) -> list[Entry]:
         return self._all(ENTRY, "WHERE task = ? ORDER BY id", task)
@@ -268,14 +291,26 @@ class SqliteTx:
     def checks_of(self, entry: EntryId) -> list[Check]:
         return self._all(CHECKS, "WHERE entry = ? ORDER BY id", entry)
 
-    def next_check(self, names: Sequence[str], now: float) -> Check | None:
+    def next_check(self, names: Sequence[str], repo: str, now: float, latest: float) -> Check | None:
+        busy = self._db.execute(
+            "SELECT run FROM checks INDEXED BY checks_running "
+            "WHERE name = 'command' AND state = 'running' AND lease_until BETWEEN ? AND ?",
+            (now, latest),
+        ).fetchall()
+        runs = [run for (run,) in busy]
         where = (
-            f"WHERE name IN ({_marks(names)}) AND state <> 'done' AND (state = 'waiting' OR lease_until < ?) "
-            "AND NOT (name = 'command' AND EXISTS (SELECT 1 FROM checks AS other "
-            "WHERE other.run = checks.run AND other.name = 'command' "
-            "AND other.state = 'running' AND other.lease_until >= ?)) ORDER BY id LIMIT 1"
+            f"WHERE name IN ({_marks(names)}) AND state <> 'done' "
+            "AND (state = 'waiting' OR lease_until < ? OR lease_until > ?) "
+            f"AND (name <> 'command' OR (run NOT IN ({_marks(runs)}) "
+            "AND ('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?))) ORDER BY id LIMIT 1"
         )
-        return self._one(CHECKS, where, *names, now, now)
+        return self._one(CHECKS, where, *names, now, latest, *runs, repo, repo)
+
+    def checks_moved_at(self, run: RunId, name: str) -> float:
+        row = self._db.execute(
+            "SELECT max(ended_at) FROM checks WHERE run = ? AND name = ?", (run, name)
+        ).fetchone()
+        return float(row[0] or 0.0)
 
     def open_checks(self, run: RunId) -> int:
         row = self._db.execute(

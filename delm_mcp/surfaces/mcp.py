@@ -45,7 +45,7 @@ class EvidenceArg(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: Literal["quote", "command", "artifact", "url"]
     ref: Annotated[str, Field(max_length=500)]
-    text: Annotated[str, Field(max_length=50_000)] = ""
+    text: Annotated[str, Field(max_length=20_000)] = ""
 
 
 class TaskArg(BaseModel):
@@ -96,7 +96,7 @@ Nothing ready: says why and what to do."""
         level: Literal["gist", "summary", "raw"] = "gist",
         kind: Literal["", "fact", "fail", "patch", "answer"] = "",
         query: Annotated[str, Field(max_length=200)] = "",
-        budget_tokens: Annotated[int, Field(ge=1, le=20_000)] = 2000,
+        budget_tokens: Annotated[int, Field(ge=1, le=60_000)] = 2000,
         agent: Name = "",
         run: Name = "",
     ) -> CallToolResult:
@@ -111,7 +111,7 @@ view: queue = tasks and who has them; why = what stands behind an entry."""
         gist: Annotated[str, Field(max_length=2000, description="<=100 tokens, stands alone")],
         lease: Lease = "",
         summary: Annotated[str, Field(max_length=20_000)] = "",
-        raw: Annotated[str, Field(max_length=200_000)] = "",
+        raw: Annotated[str, Field(max_length=60_000)] = "",
         evidence: Annotated[list[EvidenceArg], Field(max_length=20, description=EVIDENCE_HELP)] = [],  # noqa: B006
         scope: Annotated[str, Field(max_length=500, description="of a fail: what was tried, where")] = "",
         key: Annotated[str, Field(max_length=500, description="at most one live entry per key")] = "",

@@ -8,7 +8,7 @@ from typing import Any
 
 from delm_mcp.board.answers import Answer, Claim, Judged, Proposed, Queued, Reading, Updated
 from delm_mcp.domain.rendering import LEGEND
-from delm_mcp.domain.text import block, fenced, shortened
+from delm_mcp.domain.text import block, fenced
 
 INSTRUCTIONS = """\
 Task queue and shared verified context for a team of coding agents (DeLM): claim tasks, read what peers \
@@ -134,6 +134,6 @@ def _queued(answer: Queued) -> list[str]:
 
 
 def _reading(answer: Reading) -> list[str]:
-    body = shortened(answer.text.rstrip("\n"), 60_000) or "(nothing new)"
+    body = answer.text.rstrip("\n") or "(nothing new)"
     more = ", more to read" if answer.more else ""
     return [body, f"read up to version {answer.version_read}{more}. {LEGEND}"]

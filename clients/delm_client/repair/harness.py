@@ -52,6 +52,8 @@ class Run:
     """passed, failed, error or skipped by node id; tests that were not reached are missing."""
     cpu_s: float
     wall_s: float
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where each failing test failed, as `file:line`."""
     lines: Mapping[str, Mapping[str, frozenset[int]]] = field(default_factory=dict, repr=False)
     """Executed lines by test and file, when traced; what ran at import stands under ""."""
 
@@ -227,7 +229,8 @@ def _run(answer: dict[str, Any]) -> Run:
         test: {file: frozenset(numbers) for file, numbers in files.items()}
         for test, files in answer.get("lines", {}).items()
     }
-    return Run(End(answer["end"]), answer["tests"], answer["cpu_s"], answer["wall_s"], lines)
+    places = answer.get("places", {})
+    return Run(End(answer["end"]), answer["tests"], answer["cpu_s"], answer["wall_s"], places, lines)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

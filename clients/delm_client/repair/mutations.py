@@ -80,10 +80,18 @@ class Mutation:
         parts = (self.file, str(self.edit.start), str(self.edit.end), self.edit.text, self.before)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
+    @property
+    def change(self) -> str:
+        """The edit in one line, whatever it spans."""
+        before, after = " ".join(self.before.split()), " ".join(self.after.split())
+        if not after:
+            return f"`{before}` deleted"
+        if before == after:
+            return f"`{before}` indented by {_indent(self.after)} and not {_indent(self.before)}"
+        return f"`{before}` -> `{after}`"
+
     def __str__(self) -> str:
-        return (
-            f"{self.file}:{self.line} in {self.function}: `{self.before.strip()}` -> `{self.after.strip()}`"
-        )
+        return f"{self.file}:{self.line} in {self.function}: {self.change}"
 
 
 def mutations(source: Source, functions: frozenset[str] | None = None) -> list[Mutation]:
@@ -143,12 +151,17 @@ def _trimmed(source: Source, edit: Edit) -> Edit:
 
 def _mutation(source: Source, unit: Unit, family: Family, edit: Edit, node: ast.AST) -> Mutation:
     start = source.text.rfind(b"\n", 0, edit.start) + 1
-    end = source.text.find(b"\n", edit.end)
+    whole_lines = edit.start < edit.end and source.text[edit.end - 1 : edit.end] == b"\n"
+    end = edit.end if whole_lines else source.text.find(b"\n", edit.end)
     end = len(source.text) if end < 0 else end
     before = source.between(start, end)
     after = source.between(start, edit.start) + edit.text + source.between(edit.end, end)
     line = source.text.count(b"\n", 0, edit.start) + 1
     return Mutation(source.path, unit.qualname, line, family, edit, before, after, _covers(source, node))
+
+
+def _indent(lines: str) -> int:
+    return len(lines) - len(lines.lstrip())
 
 
 def _covers(source: Source, node: ast.AST) -> tuple[int, int]:

@@ -29,6 +29,7 @@ class Session:
         self.server = server
         self.request = request
         self.outcomes: dict[str, str] = {}
+        self.places: dict[str, str] = {}
         self.lines: dict[str, set[tuple[str, int]]] = {}
         self.current = self.lines.setdefault("", set())  # what runs at import
         self.sources: dict[str, str] = {}
@@ -39,11 +40,12 @@ class Session:
             threading.settrace(self.enter)
             sys.settrace(self.enter)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_load_initial_conftests(self, early_config: Any) -> None:
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config: Any) -> Iterator[None]:
         known = early_config.known_args_namespace
         if hasattr(known, "no_cov"):  # pytest-cov would trace what we trace, and write a report
             known.no_cov = True
+        yield
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_cmdline_main(self, config: Any) -> Iterator[None]:
@@ -84,6 +86,8 @@ class Session:
     def pytest_runtest_logreport(self, report: Any) -> None:
         test = str(report.nodeid)
         if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.places[test] = f"{crash.path}:{crash.lineno}" if crash else ""
             self.outcomes[test] = "failed" if report.when == "call" else "error"
         elif report.skipped:
             self.outcomes[test] = "skipped"
@@ -96,7 +100,7 @@ class Session:
             return  # the zygote itself ends: an error before the first request
         sys.settrace(None)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        message: dict[str, Any] = {"tests": self.outcomes}
+        message: dict[str, Any] = {"tests": self.outcomes, "places": self.places}
         if self.request["trace"]:
             message["lines"] = {test: by_file(lines) for test, lines in self.lines.items()}
         self.server.report(message)

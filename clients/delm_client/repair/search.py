@@ -2,7 +2,7 @@
 
 import ast
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -144,7 +144,7 @@ def search(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
     budget: Budget | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Yield candidates and exhausted scopes, most suspicious first, and `Finished` at the end.
 
     Resuming after a candidate means that it was refused: the search goes on. Closing the iterator ends the
@@ -295,9 +295,7 @@ class _Search:
     def _undisturbed(self) -> bool:
         """Whether the unmutated tests end as they did at first; starts on a fresh copy where they do not."""
         control = self._count(self.harness.run(self.ids, limits=_limits(self.baseline)))
-        if control.end is End.COMPLETED and all(
-            control.tests.get(test) == self.baseline.tests[test] for test in self.ids
-        ):
+        if _behaviour(control) == _behaviour(self.baseline):
             return True
         self.harness.start()
         return False
@@ -329,6 +327,11 @@ def _limits(baseline: Run, *, factor: float = 10) -> Limits:
     """What a mutant may use: ten times what the unmutated tests do, and at least half a second."""
     cpu_s = max(0.5, factor * baseline.cpu_s)
     return Limits(cpu_s=cpu_s, wall_s=max(10.0, 10 * cpu_s, 2 * factor * baseline.wall_s))
+
+
+def _behaviour(run: Run) -> tuple[End, dict[str, str], dict[str, str]]:
+    """Outcomes, and where each failure was: in which line of which file, whatever folder the copy is in."""
+    return run.end, dict(run.tests), {test: Path(place).name for test, place in run.places.items()}
 
 
 def _not_located(target: Target, traced: Run) -> str:

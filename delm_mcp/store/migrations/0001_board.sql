@@ -6,7 +6,8 @@ CREATE TABLE run (
     head TEXT NOT NULL, version INTEGER NOT NULL, rounds INTEGER NOT NULL, tasks_count INTEGER NOT NULL,
     last_finisher TEXT NOT NULL, opened_at REAL NOT NULL, opened_by TEXT NOT NULL, ended_at REAL NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX run_state ON run (state);
+CREATE INDEX run_state ON run (state, opened_at, id);
+CREATE INDEX run_opened ON run (opened_at, id);
 
 CREATE TABLE agent (
     id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES run, name TEXT NOT NULL,
@@ -14,12 +15,14 @@ CREATE TABLE agent (
     acked INTEGER NOT NULL, told INTEGER NOT NULL,
     UNIQUE (run, name)
 );
+CREATE INDEX agent_home ON agent (principal, name, id);
 
 CREATE TABLE task (
     id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES run, kind TEXT NOT NULL,
     subject TEXT NOT NULL, detail TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL,
     rank INTEGER NOT NULL, needs TEXT NOT NULL, subject_key TEXT NOT NULL, copy_of INTEGER NOT NULL,
-    blocked_by INTEGER NOT NULL, attempts INTEGER NOT NULL, losses INTEGER NOT NULL, agent TEXT NOT NULL,
+    blocked_by INTEGER NOT NULL, attempts INTEGER NOT NULL, losses INTEGER NOT NULL,
+    rejections INTEGER NOT NULL, agent TEXT NOT NULL,
     result INTEGER NOT NULL, about INTEGER NOT NULL, parent INTEGER NOT NULL, reason TEXT NOT NULL,
     favours TEXT NOT NULL, favours_until REAL NOT NULL, created_at REAL NOT NULL, claimed_at REAL NOT NULL,
     ended_at REAL NOT NULL, token TEXT NOT NULL, lease_until REAL NOT NULL
@@ -78,6 +81,7 @@ CREATE TABLE checks (
 );
 CREATE INDEX checks_open ON checks (name, id) WHERE state <> 'done';
 CREATE INDEX checks_run ON checks (run) WHERE state <> 'done';
+CREATE INDEX checks_running ON checks (name, run) WHERE state = 'running';
 CREATE INDEX checks_entry ON checks (entry);
 
 CREATE TABLE source (
@@ -116,5 +120,5 @@ CREATE TRIGGER change_no_update BEFORE UPDATE ON change
 CREATE TRIGGER change_no_delete BEFORE DELETE ON change
     BEGIN SELECT RAISE(ABORT, 'the context history is append-only'); END;
 CREATE TRIGGER entry_immutable
-    BEFORE UPDATE OF run, kind, gist, summary, raw, scope, key, agent, principal, task, supersedes, derived_from
-    ON entry BEGIN SELECT RAISE(ABORT, 'an entry is immutable once proposed'); END;
+    BEFORE UPDATE OF run, kind, gist, summary, raw, scope, key, agent, principal, task, completes, supersedes,
+        derived_from, base_version, "commit", proposed_at ON entry BEGIN SELECT RAISE(ABORT, 'an entry is immutable once proposed'); END;

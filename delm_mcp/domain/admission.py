@@ -188,12 +188,14 @@ def _shape_reasons(item: Evidence) -> list[str]:
 
 
 def _command_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
-    names = [command.name for command in board.run.commands] if board.run.repo else []
+    names = [command.name for command in board.run.commands]
     if item.ref not in names:
         known = (
             f"use one of {', '.join(names)}" if names else "this run has none; cite another kind of evidence"
         )
         return [f"the run has no command {fenced(item.ref)}; {known}"]
+    if not board.run.repo:
+        return ["the run has no repository to run a command in; cite another kind of evidence"]
     if proposal.kind is Kind.PATCH and not item.text.strip():
         return ["a patch needs its full commit as the command's text"]
     return []

@@ -87,7 +87,11 @@ def run_suite(check: Check, *, root: Path | None = None, timeout_s: float = SUIT
             "--maxfail=0",
             "--continue-on-collection-errors",
         ]
-        env = dict(check.environ) | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        env = dict(check.environ) | {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "COVERAGE_FILE": f"{folder}/coverage",
+        }
         ended = run_bounded(argv, root or check.root, env, timeout_s=timeout_s)
         if ended.code is None:
             raise ProjectError(

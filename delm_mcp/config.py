@@ -86,8 +86,13 @@ def prepare_folder(board: Path) -> None:
         ) from error
 
 
-def local_principal(secret: str) -> str:
-    """The principal of a server process over stdio: declared, not proven."""
+def local_principal(unique: str) -> str:
+    """The principal of a server process over stdio: declared, not proven.
+
+    Args:
+        unique: Tells this process from others of the same user: the agent's name if it is bound to
+            one, so that it is known again after a restart, else something random.
+    """
     named = os.environ.get("DELM_PRINCIPAL")
     if named:
         return f"stdio:{named}"
@@ -95,7 +100,7 @@ def local_principal(secret: str) -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = "user"
-    return f"stdio:{user}@{socket.gethostname()}/{secret}"
+    return f"stdio:{user}@{socket.gethostname()}/{unique}"
 
 
 def load_policy(wish: str, protect: tuple[str, ...] | None) -> Policy:

@@ -1,6 +1,7 @@
-"""Processes for the tests of the engine: `python -m tests.engine_worker MODE DATABASE [ARGUMENT ...]`.
+"""What the tests of the engine share: a tiny schema, operations on it, and processes.
 
-They talk in lines: what a worker has to say goes to stdout, and a line on stdin lets it go on.
+`python -m tests.engine_worker MODE DATABASE [ARGUMENT ...]` is such a process. It talks in lines: what
+it has to say goes to stdout, and a line on stdin lets it go on.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +35,23 @@ def insert(text: str) -> Callable[[sqlite3.Connection], int]:
 def ids(connection: sqlite3.Connection) -> list[int]:
     """An operation that returns every row's id."""
     return [int(row[0]) for row in connection.execute("SELECT id FROM note ORDER BY id").fetchall()]
+
+
+class Gate:
+    """An operation that stops in the connection's thread until it is let through."""
+
+    def __init__(self, then: Callable[[sqlite3.Connection], int] = lambda connection: 0) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        self._then = then
+
+    def __call__(self, connection: sqlite3.Connection) -> int:
+        self.reached.set()
+        assert self.open.wait(10)
+        return self._then(connection)
+
+    async def wait_reached(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, 10)
 
 
 def start(mode: str, database: Path, *arguments: object) -> "subprocess.Popen[str]":

@@ -87,12 +87,9 @@ class Oracle:
             self._reaches(need, goal) for need in self.open_blockers(self.tasks[start])
         )
 
-    def add(
-        self, subject: str, after: list[int], needs: set[str], priority: int, *, reopen: bool = True
-    ) -> dict[str, Any]:
-        if self.run["state"] == "stalled" and reopen:
-            self.run.update(state="open", rounds=max(0, self.run["rounds"] - 1))
-        self._insist_open()
+    def add(self, subject: str, after: list[int], needs: set[str], priority: int) -> dict[str, Any]:
+        if self.run["state"] not in {"open", "stalled"}:
+            raise Refusal
         if any(self.tasks[need]["state"] in {"failed", "cancelled"} for need in after):
             raise Refusal
         same = [
@@ -101,6 +98,8 @@ class Oracle:
             if t["subject"] == subject and t["state"] in UNFINISHED and t["kind"] == "work"
         ]
         task = same[0] if same else self._new("work", subject, needs=needs, priority=priority)
+        if not same:
+            self.run["state"] = "open"
         for need in after:
             if need == task["id"] or self._reaches(need, task["id"]):
                 raise Refusal
@@ -122,7 +121,7 @@ class Oracle:
         return rows[0] if rows else None
 
     def _renew(self, task: dict[str, Any]) -> None:
-        task["until"] = max(task["until"], min(self.now + LEASE_S, task["claimed"] + LEASE_MAX_S))
+        task["until"] = min(self.now + LEASE_S, task["claimed"] + LEASE_MAX_S)
 
     def claim(self, agent: str, tags: set[str], new_token: str = "") -> dict[str, Any] | None:
         """The task that the agent must get, or None. An unknown agent joins."""
@@ -256,9 +255,7 @@ class Oracle:
         task = self.show(task_id, token)
         if task["kind"] == "decide":
             if self.run["rounds"] >= ROUNDS:
-                self._finish(task, 0)
-                self.run["state"] = "stalled"
-                return
+                raise Refusal
             for subject in subjects:
                 self.add(subject, [], set(), 0)
             self._finish(task, 0)

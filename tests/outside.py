@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +19,15 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
+from typer.testing import CliRunner
 
 from delm_mcp.board import Board, Settings
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.background import beside
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.runs import Opening
+from delm_mcp.cli import app
 from delm_mcp.domain.model import Caller, Principal, Role
 from delm_mcp.domain.policy import build
 from delm_mcp.store import journal
@@ -172,9 +173,40 @@ def delm(
     return done
 
 
+@dataclass
+class Printed:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def delm_here(*words: str | Path, cwd: Path, **more: str) -> Printed:
+    """Run `delm-mcp` within this process, which saves its imports.
+
+    In a thread of its own, because it brings its own event loop.
+    """
+    unset = {name: None for name in os.environ if name.startswith("DELM_")}
+
+    def run() -> Printed:
+        with chdir(cwd):
+            done = CliRunner(env={**unset, "COLUMNS": "200", **more}).invoke(
+                app, [str(word) for word in words]
+            )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Printed(done.exit_code, done.stdout, done.stderr)
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(run).result(timeout=60)
+
+
 def opened_by_cli(cwd: Path, *words: str | Path) -> dict[str, Any]:
     """`init`, answered as JSON: run, tasks, board and base."""
-    facts: dict[str, Any] = json.loads(delm("init", *words, "--json", cwd=cwd).stdout)
+    done = delm_here("init", *words, "--json", cwd=cwd)
+    assert done.code == 0, done.err
+    facts: dict[str, Any] = json.loads(done.out)
     return facts
 
 
@@ -263,7 +295,11 @@ def process(
     finally:
         if started.poll() is None:
             started.kill()
-        started.communicate()
+        started.wait()
+        for pipe in (started.stdin, started.stdout, started.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
 
 @dataclass
@@ -324,5 +360,3 @@ async def stdio(cwd: Path, *words: str | Path, mode: Mode = "auto", **more: str)
     )
     async with Client(stdio_client(parameters), mode=mode) as client:
         yield client
-
-

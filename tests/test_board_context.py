@@ -223,7 +223,6 @@ LEAKS = [
     fact(evidence=(Evidence("artifact", "log", f"GH={TOKEN}"),)),
     fact(evidence=(Evidence("command", TOKEN),)),
     fact(evidence=(Evidence("artifact", "log", f"will provide {TOKEN}"),)),
-    fact(evidence=(Evidence(TOKEN, "log", "saw it"),)),
     fact(f"This should work with {TOKEN} then", evidence=()),
 ]
 

@@ -246,25 +246,24 @@ async def test_the_decision_may_be_more_work(desk: Desk) -> None:
     assert kind(again) == "decide"
 
 
-async def test_the_rounds_of_a_run_are_bounded_and_then_it_is_stalled(desk: Desk) -> None:
-    await desk.open("only", policy=limits(max_rounds=1))
+async def test_the_rounds_of_a_run_are_bounded_and_then_it_is_answered_or_stalls(desk: Desk) -> None:
+    await desk.open("only", policy=limits(max_rounds=1, max_attempts=1))
     decide = await drained(desk)
     await desk.add("more", lease=decide.lease, caller=ADA)
     more = await desk.hold(agent=decide.agent)
     decide = await desk.work_off(more, "The lexer counts a tab as eight columns")
-    refused_round = await desk.add("even more", lease=decide.lease, caller=ADA)
-    assert refused_round.tasks == ()
-    assert refused_round.run_state == "stalled"
-    assert "all 1 rounds are used up" in refused_round.next
+    async with refused(desk, Conflict, "All 1 rounds", "Propose the answer", "action=fail"):
+        await desk.add("even more", lease=decide.lease, caller=ADA)
+    await desk.board.update_task(ADA, lease=decide.lease, action="fail", note="the goal is out of reach")
     stop = await desk.claim(agent=decide.agent)
     assert (stop.task, stop.run_state) == (None, "stalled")
-    assert "all 1 rounds" in stop.reason
+    assert "«the goal is out of reach»" in stop.reason
 
 
 async def test_adding_tasks_opens_a_stalled_run_again(desk: Desk) -> None:
-    await desk.open("only", policy=limits(max_rounds=0))
+    await desk.open("only", policy=limits(max_attempts=1))
     decide = await drained(desk)
-    await desk.add("more", lease=decide.lease, caller=ADA)
+    await desk.board.update_task(ADA, lease=decide.lease, action="fail", note="out of ideas")
     assert (await desk.home()).state == "stalled"
     queued = await desk.add("more")
     home = await desk.home()
@@ -273,6 +272,14 @@ async def test_adding_tasks_opens_a_stalled_run_again(desk: Desk) -> None:
     decide = await desk.work_off(more, "The lexer counts a tab as eight columns")
     await desk.admit(decide, answer(1, 2))
     assert (await desk.home()).state == "finished"
+
+
+async def test_adding_what_is_there_already_opens_no_stalled_run(desk: Desk) -> None:
+    await desk.open("only", NewTask("render", needs=("gpu",)), policy=limits(max_attempts=1))
+    decide = await drained(desk)
+    await desk.board.update_task(ADA, lease=decide.lease, action="fail", note="no gpu")
+    queued = await desk.add("render")
+    assert (queued.tasks[0].existed, queued.run_state) == (True, "stalled")
 
 
 async def test_tasks_that_nobody_can_take_do_not_hold_the_run_up_and_are_listed(desk: Desk) -> None:

@@ -135,7 +135,7 @@ async def test_a_token_bound_to_a_name_speaks_for_no_other(desk: Desk) -> None:
     assert mine.agent == "fixed-name"
     async with refused(desk, NotAllowed, "only for the agent 'fixed-name'"):
         await desk.claim(bound, agent=other.agent)
-    async with refused(desk, NotAllowed, "another agent than the lease"):
+    async with refused(desk, NotAllowed, "This lease is somebody else's"):
         await desk.propose(other, fact(), bound)
 
 
@@ -346,9 +346,9 @@ ODD: list[tuple[Proposal, str]] = [
     (fact(supersedes=tuple(range(MAX_LIST + 1))), "at most 50 entries"),
     (fact(derived_from=tuple(range(MAX_LIST + 1))), "at most 50 entries"),
     (fact(base_version=2**63), "base_version"),
-    (fact(supersedes=(2**63,)), "supersedes"),
-    (fact("The parser \ud800 drops lists"), "gist"),
-    (fact(raw="a \udfff b"), "raw"),
+    (fact(supersedes=(2**63,)), "63 bits"),
+    (fact("The parser \ud800 drops lists"), "half a surrogate pair"),
+    (fact(raw="a \udfff b"), "surrogate"),
 ]
 
 
@@ -400,13 +400,12 @@ async def test_a_request_id_has_one_content(desk: Desk) -> None:
 
 
 async def test_a_request_id_means_one_run(desk: Desk) -> None:
-    await desk.add("three", request="r2")
-    first = desk.run
+    first, here = await desk.add("three", request="r2"), desk.run
     await desk.open("elsewhere")
-    async with refused(desk, RequestReused, "'r2' was used before"):
-        await desk.add("three", request="r2")
-    again = await desk.add("three", run=first, request="r2")
-    assert again.run == first
+    second = await desk.add("three", request="r2")
+    assert (first.run, second.run) == (here, desk.run)
+    assert not second.tasks[0].existed
+    assert (await desk.add("three", run=here, request="r2")).tasks == first.tasks
 
 
 # -- verdicts --------------------------------------------------------------------------------------

@@ -70,6 +70,9 @@ class Watched:
     async def status(self) -> StoreStatus:
         return await self.inner.status()
 
+    async def check_integrity(self) -> str:
+        return await self.inner.check_integrity()
+
 
 class Waiter:
     """An agent that waits for work in a task of its own."""
@@ -199,6 +202,7 @@ async def test_a_waiting_claim_takes_over_a_lease_that_ends_meanwhile(desk: Desk
 
 
 async def test_after_two_empty_waits_an_agent_is_told_to_stop(desk: Desk) -> None:
+    desk.clock.now = time.time()
     await desk.hold()
     waiter = Waiter(desk, clock=time.time)
     await waiter.wait(wait_s=0.05)

@@ -49,7 +49,9 @@ def test_the_readme_gives_the_size_of_the_tool_list_as_it_is() -> None:
 
 
 def test_no_file_names_a_package_registry() -> None:
-    registry = re.compile("|".join(["pypi" + r"\.org", "npmjs" + r"\.org", "pythonhosted" + r"\.org", "debian" + r"\.org"]))
+    registry = re.compile(
+        "|".join(["pypi" + r"\.org", "npmjs" + r"\.org", "pythonhosted" + r"\.org", "debian" + r"\.org"])
+    )
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

@@ -333,7 +333,8 @@ async def test_the_end_of_a_run_says_stop(hall: Hall, mode: Mode) -> None:
         )
         assert answer["state"] == "admitted"
         assert answer["next"].startswith("Stop")
-        over = await do(client, "claim_task", run=run)
+        await refused(client, "claim_task", "is finished", run=run)
+        over = await do(client, "claim_task", agent=decide["agent"])
         assert over["run_state"] == "finished"
         assert "finished" in over.text
         assert over["next"].startswith("Stop")

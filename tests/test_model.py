@@ -140,7 +140,7 @@ class Boards(RuleBasedStateMachine):
             task,
             token,
             real=lambda: self.desk.board.update_task(
-                Caller(Principal("any")), lease=lease, action=action, note=note
+                self.holder(task), lease=lease, action=action, note=note
             ),
         )
 
@@ -155,7 +155,11 @@ class Boards(RuleBasedStateMachine):
             token,
             subjects,
             real=lambda: self.desk.add(
-                *subjects, lease=f"T{task}.{token}", split=True, request=f"r{self.requests}"
+                *subjects,
+                lease=f"T{task}.{token}",
+                split=True,
+                request=f"r{self.requests}",
+                caller=self.holder(task),
             ),
         )
 
@@ -170,6 +174,10 @@ class Boards(RuleBasedStateMachine):
         ]
         leases = current if current and which < 6 else self.leases[-3:]
         return leases[which % len(leases)]
+
+    def holder(self, task: int) -> Caller:
+        """The principal of the agent that holds a task, or held it last."""
+        return Caller(Principal(f"p{self.names.index(self.oracle.tasks[task]['agent'])}"))
 
     # -- the context -----------------------------------------------------------------------------
 
@@ -236,7 +244,7 @@ class Boards(RuleBasedStateMachine):
         )
         self.requests += 1
         board = self.desk.another(self.desk.dying) if slow is not None else self.desk.board
-        caller, request = Caller(Principal("any")), f"r{self.requests}"
+        caller, request = self.holder(task), f"r{self.requests}"
 
         def real() -> Coroutine[Any, Any, Any]:
             return board.propose_update(caller, proposal, lease=f"T{task}.{token}", request=request)

@@ -115,6 +115,9 @@ class Team:
             self.tell(worker, f"{plan}: {error}")
         except RunClosed:
             return
+        except Conflict as error:  # no rounds are left
+            self.tell(worker, f"{plan}: {error}")
+            await self.decide(worker, held)
         self.schedule(worker, self.random.uniform(0.5, 5))
 
     async def take(self, worker: Worker) -> None:
@@ -159,7 +162,8 @@ class Team:
             await self.desk.add(*parts, lease=held.lease, split=plan == "split", caller=worker.caller)
         elif plan == "late verdict":
             text = "drops a comma" if self.random.random() < 0.5 else "drops no comma"
-            await self.desk.propose_and_die(held, result(f"{finding} late", evidence=quote("notes", text)))
+            late = result(f"{finding} late", evidence=quote("notes", text))
+            await self.desk.propose_and_die(held, late, worker.caller)
         elif held.task.kind == "decide":
             await self.decide(worker, held)
         else:

@@ -1,5 +1,7 @@
 """`delm-run`: launches teams of agents on a board."""
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
-    help="Launch a team of agents on a DeLM board.\n\nTry [bold]delm-run demo[/]: no model and no key are needed.",
+    help="Launch a team of agents on a DeLM board.\n\n"
+    "Try [bold]delm-run demo[/]: no model and no key are needed.",
 )
 out = Console()
 err = Console(stderr=True)
@@ -44,6 +47,9 @@ def demo(
     ] = None,
     mutants: Annotated[int, typer.Option(min=0, help="Edits to try for a target at most; 0: all.")] = 0,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the team is stopped.")] = 1800,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save the live view, as it is half-way, as an SVG picture.")
+    ] = None,
 ) -> None:
     """Let a team repair failing tests, in parallel, over real MCP.
 
@@ -55,7 +61,7 @@ def demo(
     """
     wish = demos.Wish(path, check, agents, chaos, into, mutants, timeout)
     try:
-        finished = anyio.run(_demo, wish)
+        finished = anyio.run(_demo, wish, picture)
     except (demos.DemoError, RepairError, GitError, BoardError) as error:
         err.print(f"[red]{str(error).replace('[', '(')}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -66,7 +72,7 @@ def demo(
         raise typer.Exit(1)
 
 
-async def _demo(wish: demos.Wish) -> bool:
+async def _demo(wish: demos.Wish, picture: Path | None) -> bool:
     with out.status(f"Copying {wish.path or 'the bundled sample'} and running its tests ..."):
         scene = await anyio.to_thread.run_sync(demos.prepare, wish, abandon_on_cancel=True)
     failing = len(scene.before.failing)
@@ -75,11 +81,12 @@ async def _demo(wish: demos.Wish) -> bool:
         out.print(f"All {total} tests pass already: there is nothing to repair.")
         return True
     out.print(
-        f"{failing} of {total} tests fail, in {len(scene.targets)} groups; {wish.agents} agents, board {scene.board}",
+        f"{failing} of {total} tests fail, in {len(scene.targets)} groups; {wish.agents} agents, "
+        f"board {scene.board}",
         highlight=False,
         soft_wrap=True,
     )
-    await demos.run(wish, scene, _show)
+    await demos.run(wish, scene, partial(_show, picture=picture))
     status = await anyio.to_thread.run_sync(demos.board_status, scene)
     run = status["runs"][0]
     patch = demos.write_patch(scene, run["head"], run["base"])
@@ -87,20 +94,21 @@ async def _demo(wish: demos.Wish) -> bool:
     return bool(run["state"] == "finished")
 
 
-async def _show(scene: demos.Scene) -> None:
+async def _show(scene: demos.Scene, *, picture: Path | None) -> None:
     """Draw the scene a few times a second; where there is no terminal, one line for each verdict."""
-    if not out.is_terminal:
-        told = 0
+    told = 0
+    with Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else nullcontext() as view:
         while True:
-            for verdict in scene.verdicts[told:]:
-                out.print(
-                    f"{verdict['state']} {verdict['entry']} {verdict['edit']}", highlight=False, markup=False
-                )
-            told = len(scene.verdicts)
-            await anyio.sleep(0.2)
-    with Live(console=out, auto_refresh=False, transient=True) as view:
-        while True:
-            view.update(screen.live(scene), refresh=True)
+            if view is not None:
+                view.update(screen.live(scene), refresh=True)
+            else:
+                for verdict in scene.verdicts[told:]:
+                    line = f"{verdict['state']} {verdict['entry']} {verdict['edit']}"
+                    out.print(line, highlight=False, markup=False, soft_wrap=True)
+                told = len(scene.verdicts)
+            if picture is not None and len(scene.verdicts) > len(scene.targets) / 2:
+                screen.save(scene, picture)
+                picture = None
             await anyio.sleep(0.2)
 
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,8 +25,8 @@ import anyio.to_thread
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from delm_client.git import GitError, git
-from delm_client.repair import RepairError, Report, Target, resolve, run_suite, targets
+from delm_client.git import git
+from delm_client.repair import Report, Target, resolve, run_suite, targets
 from delm_client.repair.copies import copy_project
 from delm_client.repairer import task_detail
 from delm_client.session import BoardError, Session, connected, server_command
@@ -270,10 +270,8 @@ async def _end(process: Process) -> None:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, number)  # an agent leads a session of its own
-    except ProcessLookupError:
-        pass
 
 
 async def listen(scene: Scene, label: str, process: Process) -> None:
@@ -327,7 +325,7 @@ async def cause_chaos(scene: Scene, running: dict[str, Process]) -> None:
             return
 
 
-async def run(wish: Wish, scene: Scene, show: Any) -> None:
+async def run(wish: Wish, scene: Scene, show: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
     """Let the team work until every agent is done.
 
     Args:
@@ -340,17 +338,17 @@ async def run(wish: Wish, scene: Scene, show: Any) -> None:
     async with (
         team(wish, scene) as running,
         connected(project, board=scene.board, principal="launcher") as session,
+        anyio.create_task_group() as group,
     ):
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch, scene, session)
-            group.start_soon(show, scene)
-            if wish.chaos:
-                group.start_soon(cause_chaos, scene, running)
-            with anyio.move_on_after(wish.timeout_s) as limit:
-                async with anyio.create_task_group() as listeners:
-                    for label, process in running.items():
-                        listeners.start_soon(listen, scene, label, process)
-            group.cancel_scope.cancel()
+        group.start_soon(watch, scene, session)
+        group.start_soon(show, scene)
+        if wish.chaos:
+            group.start_soon(cause_chaos, scene, running)
+        with anyio.move_on_after(wish.timeout_s) as limit:
+            async with anyio.create_task_group() as listeners:
+                for label, process in running.items():
+                    listeners.start_soon(listen, scene, label, process)
+        group.cancel_scope.cancel()
     if limit.cancelled_caught:
         raise DemoError(f"The team was stopped after {wish.timeout_s:.0f} s; raise --timeout.")
 
@@ -369,16 +367,3 @@ def write_patch(scene: Scene, head: str, base: str) -> Path:
     patch = scene.folder / "repaired.patch"
     patch.write_text(git(scene.folder / "project", "diff", base, head) + "\n", encoding="utf-8")
     return patch
-
-
-__all__ = [
-    "DemoError",
-    "GitError",
-    "RepairError",
-    "Scene",
-    "Wish",
-    "board_status",
-    "prepare",
-    "run",
-    "write_patch",
-]

@@ -137,7 +137,7 @@ class Repairer:
         answer = await self._board.call(
             "propose_update",
             kind="answer",
-            gist=f"{gist}; every task was tried and what is left has no single-edit repair that the gate accepts",
+            gist=f"{gist}; what is left has no single-edit repair that the gate accepts",
             summary="\n".join(f"- {entry['entry']}: {entry['gist']}" for entry in patches),
             derived_from=rest,
             completes=True,
@@ -222,13 +222,14 @@ class Repairer:
             await self._board.call(
                 "propose_update",
                 kind="fail",
-                gist=f"No {event.scope.family} edit in {where} makes {event.scope.target} pass ({event.tried} tried)",
+                gist=f"No {event.scope.family} edit in {where} makes {event.scope.target} pass, "
+                f"{event.tried} were tried",
                 scope=scope[:500],
                 evidence=[
                     {
                         "type": "artifact",
                         "ref": "search",
-                        "text": f"{event.tried} mutants run against {event.scope.target}, {event.timed_out} timed out",
+                        "text": f"{event.tried} mutants run, {event.timed_out} of them timed out",
                     }
                 ],
                 agent=self.name,
@@ -242,7 +243,8 @@ class Repairer:
         if event.mutation.id in refused:
             return "go on"
         edit = event.mutation
-        gist = f"{edit.file}:{edit.line} in {edit.function}: {_short(edit.before)} -> {_short(edit.after)} makes {target.name} pass"
+        change = f"{_short(edit.before)} -> {_short(edit.after)}"
+        gist = f"{edit.file}:{edit.line} in {edit.function}: {change} makes {target.name} pass"
         commit = commit_file(self._place.worktree, edit.file, event.source, gist)
         self._story.phase("checking", target=target.name, edit=gist)
         answer = await self._board.call(
@@ -296,7 +298,8 @@ class Repairer:
             )
             self._story.tell("passes", target=target.name)
             return
-        note = f"{event.detail} ({event.counts.mutants} mutants, {event.counts.scopes_skipped} scopes ruled out before)"
+        counts = event.counts
+        note = f"{event.detail} ({counts.mutants} mutants, {counts.scopes_skipped} scopes ruled out before)"
         await self._board.call("update_task", lease=lease, action="fail", note=note[:1500])
         self._story.tell("gave_up", target=target.name, reason=note)
 

@@ -1,6 +1,8 @@
 """What the terminal shows of a team: live while it works, and a summary at the end."""
 
 import time
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -43,6 +45,13 @@ def live(scene: Scene) -> RenderableType:
     )
 
 
+def save(scene: Scene, picture: Path) -> None:
+    """The live view as an SVG picture."""
+    console = Console(record=True, width=118, file=StringIO(), force_terminal=True)
+    console.print(live(scene))
+    console.save_svg(str(picture), title="delm-run demo")
+
+
 def _agents(scene: Scene) -> Table:
     table = _grid("agent", "state", "task", "mutants", "admitted", "rejected")
     for view in scene.agents.values():
@@ -69,7 +78,7 @@ def _verdicts(scene: Scene) -> RenderableType:
 
 
 def summary(console: Console, scene: Scene, status: dict[str, Any], patch: str) -> None:
-    """What was repaired, what the gate rejected and why, how the agents' time went, and where the board is."""
+    """What was repaired, what the gate rejected and why, how the time went, and where the board is."""
     run = status["runs"][0]
     repaired = [verdict for verdict in scene.verdicts if verdict["state"] == "admitted"]
     refused = [verdict for verdict in scene.verdicts if verdict["state"] == "rejected"]

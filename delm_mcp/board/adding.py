@@ -30,17 +30,17 @@ class NewTask:
     copies: int = 1
 
 
-def add(op: Operation, run: Run, new: Sequence[NewTask], *, parent: int = 0) -> list[Added]:
+def add(
+    op: Operation, run: Run, new: Sequence[NewTask], *, parent: int = 0, limit: int = MAX_TASKS_A_CALL
+) -> list[Added]:
     """Queue tasks, deduplicated by subject among the unfinished ones.
 
     Raises:
         InvalidInput: A field out of bounds, a label that means nothing, a cycle.
         Conflict: It waits for something that will never be done, or the run has no room.
     """
-    if not 0 < len(new) <= MAX_TASKS_A_CALL:
-        raise InvalidInput(
-            f"{len(new)} tasks in one call; 1 to {MAX_TASKS_A_CALL} are possible.", "Send them in parts."
-        )
+    if not 0 < len(new) <= limit:
+        raise InvalidInput(f"{len(new)} tasks in one call; 1 to {limit} are possible.", "Send them in parts.")
     added: list[Added] = []
     groups: list[list[Task]] = []
     for number, item in enumerate(new, 1):

@@ -128,7 +128,7 @@ class Board:
 
         def opens(op: Operation) -> tuple[RunId, list[Added]]:
             home = runs.open_run(op, caller, opening)
-            return home.id, adding.add(op, home, new)
+            return home.id, adding.add(op, home, new, limit=op.policy(home).limits.max_tasks)
 
         return await self._write("open_run", str(caller.principal), opens)
 
@@ -469,9 +469,20 @@ class Board:
         return runs.queued(op, seat.run, seat, added)
 
     async def update_task(
-        self, caller: Caller, *, lease: str, action: str, note: str = "", agent: str = "", run: str = ""
+        self,
+        caller: Caller,
+        *,
+        lease: str,
+        action: str,
+        note: str = "",
+        agent: str = "",
+        run: str = "",
+        acknowledges: bool = True,
     ) -> Updated:
         """Keep (`renew`), hand on (`release`) or give up (`fail`) a task.
+
+        Args:
+            acknowledges: The agent itself shows its lease, so it has the answer that brought it.
 
         Raises:
             Refused: A lease that is not current, or an unknown action.
@@ -487,7 +498,7 @@ class Board:
             once = Once(op, "update_task", f"lease/{lease}", f"{action}\0{note}", "")
             if once.answered is not None:
                 return runs.updated_before(op, once.answered)
-            seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
+            seat = identity.by_lease(op, caller, lease, agent=agent, run=run, acknowledges=acknowledges)
             assert seat.task is not None  # noqa: S101 - by_lease always gives one
             task = seat.task
             if action != "renew":

@@ -12,12 +12,13 @@ from delm_mcp.board.runs import Opening
 from delm_mcp.checks.commands import CommandSpec, Outcome, detect
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
+from delm_mcp.checks.receipts import Inputs, command_receipt
 from delm_mcp.checks.runner import Runner
 from delm_mcp.domain import admission, quotes
 from delm_mcp.domain.model import Entry, Evidence, Kind, Receipt, Run, Source, Verdict
 from delm_mcp.domain.policy import CheckName, parse
 from delm_mcp.domain.text import fenced, shortened
-from delm_mcp.errors import CheckUnavailable, DelmError
+from delm_mcp.errors import CheckUnavailable, DelmError, NotFound
 
 
 class Memory(Protocol):
@@ -61,7 +62,10 @@ class Examiner:
         """A run on the repository around this process, from its current commit."""
         if self.repo is None:
             return Opening()
-        return Opening(repo=str(self.repo.main), base=await self.repo.resolve("HEAD"))
+        try:
+            return Opening(repo=str(self.repo.main), base=await self.repo.resolve("HEAD"))
+        except NotFound:  # a repository without commits: nothing to check against yet
+            return Opening()
 
     async def resolve(self, run: Run, rev: str) -> str:
         """The full commit behind a name. Raises: Refused: There is none."""
@@ -72,7 +76,7 @@ class Examiner:
         repo = self._repo_of(run)
         for name in ([label] if label else []) + ["head"]:
             ref = f"refs/delm/{run.id}/{name}"
-            await repo.set_ref(ref, head, await repo.read_ref(ref))
+            await repo.set_ref(ref, head, await repo.read_ref(ref) or "")
 
     # -- quotes ----------------------------------------------------------------------------------
 
@@ -162,7 +166,8 @@ class Bench:
         key = f"{spec.name}@{tree}"
         kept = await self._memory.observed(self._run, key)
         if kept is not None:
-            return Outcome(**{**json.loads(kept), "notes": ()})
+            facts = json.loads(kept)
+            return Outcome(**{**facts, "notes": tuple(facts["notes"])})
         outcome = await self._runner.observe(self._repo, spec, tree)
         if not outcome.killed_reason:  # one timeout on a busy machine must not condemn a tree for ever
             await self._memory.observe(self._run, key, json.dumps(asdict(outcome)))
@@ -209,7 +214,8 @@ class Bench:
             new_head = await self._commit(
                 entry, head, restored.tree, merged.outcome == "fast_forward" and not restored.paths
             )
-        return self._finding(entry, judged, note, tested_head=head, new_head=new_head, tree=restored.tree)
+        inputs = Inputs(restored.tree, head, head_tree, entry.commit, restored.paths)
+        return self._finding(judged, note, inputs, tested_head=head, new_head=new_head)
 
     async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:
         if fast_forward:
@@ -238,7 +244,8 @@ class Bench:
             judged.append((spec, judgement, outcome))
             if judgement.verdict != "pass":
                 break
-        return self._finding(entry, judged, "", tested_head=self._run.head, new_head="", tree=tree)
+        inputs = Inputs(tree, self._run.head, tree, self._run.head, ())
+        return self._finding(judged, "", inputs, tested_head=self._run.head, new_head="")
 
     async def claim(self, entry: Entry) -> Finding:
         """A fact's command passes at its commit; a fail's command fails there."""
@@ -258,23 +265,26 @@ class Bench:
                     outcome,
                 )
             )
-        return self._finding(entry, judged, "", tested_head="", new_head="", tree=tree)
+        head_tree = await self._repo.tree_of(self._run.head)
+        inputs = Inputs(tree, self._run.head, head_tree, commit, ())
+        return self._finding(judged, "", inputs, tested_head="", new_head="")
 
     def _finding(
         self,
-        entry: Entry,
         judged: list[tuple[CommandSpec, Judgement, Outcome]],
         note: str,
+        inputs: Inputs,
         *,
         tested_head: str,
         new_head: str,
-        tree: str,
     ) -> Finding:
-        _, judgement, _ = judged[-1]
+        """The verdict of the last command that was run, with a receipt for each."""
         reasons = " ".join(f"{spec.name}: {judgement.reason}" for spec, judgement, _ in judged) + note
-        statement: dict[str, object] = {}
-        receipt = Receipt(CheckName.COMMAND, Verdict(judgement.verdict), shortened(reasons, 4000))
-        return Finding(receipt, tested_head=tested_head, new_head=new_head, detail=statement)
+        receipt = Receipt(CheckName.COMMAND, Verdict(judged[-1][1].verdict), shortened(reasons, 4000))
+        statements = [
+            command_receipt(spec, outcome, judgement, inputs) for spec, judgement, outcome in judged
+        ]
+        return Finding(receipt, tested_head=tested_head, new_head=new_head, detail={"statements": statements})
 
 
 def _named(paths: Iterable[str]) -> str:

@@ -125,13 +125,22 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
+def clean_name(name: str, what: str) -> str:
+    """Raises: InvalidInput: A name that would not do in a ref, a terminal or a sentence."""
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):
+        raise InvalidInput(
+            f"{name[:48]!r} does not do as {what}.", "Use up to 48 lower-case letters, digits, . _ and -."
+        )
+    return name
+
+
 def join(op: Operation, caller: Caller, run: Run, name: str, tags: tuple[str, ...]) -> Agent:
     """The caller's agent for claiming: known by its name, or minted."""
     tags = clean_tags(tags)
     bound = caller.agent
     if name or (bound and op.tx.agent(run.id, bound)):
         return touched(op, find_agent(op, caller, run, name), tags)
-    name = bound or op.ids.agent_name()
+    name = clean_name(bound, "an agent's name") if bound else op.ids.agent_name()
     while not bound and op.tx.agent(run.id, name):
         name = f"{op.ids.agent_name()}-{op.ids.token()[:3]}"
     return op.tx.insert(Agent(0, run.id, name, caller.principal, tags, op.now, op.now))
@@ -144,7 +153,9 @@ def touched(op: Operation, agent: Agent, tags: tuple[str, ...] = (), acked: int 
     )
 
 
-def by_lease(op: Operation, caller: Caller, lease: str, *, agent: str = "", run: str = "") -> Seat:
+def by_lease(
+    op: Operation, caller: Caller, lease: str, *, agent: str = "", run: str = "", acknowledges: bool = True
+) -> Seat:
     """The seat that a lease gives; showing it renews it, and revives it if nobody took the task since.
 
     Raises:
@@ -165,7 +176,7 @@ def by_lease(op: Operation, caller: Caller, lease: str, *, agent: str = "", run:
         raise NotAllowed("This lease is somebody else's.", "Use your own; claim_task gives you one.")
     if home.state is not RunState.OPEN:
         raise RunClosed(*closed(home))
-    return Seat(home, touched(op, row, acked=row.told), _held(op, home, task))
+    return Seat(home, touched(op, row, acked=row.told if acknowledges else 0), _held(op, home, task))
 
 
 def task_of(op: Operation, caller: Caller, lease: str) -> Task:

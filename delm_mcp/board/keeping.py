@@ -21,20 +21,26 @@ RELEASE_S = 5.0
 class Keeper:
     """Keeps the leases that went out to one client."""
 
-    def __init__(self, board: Board, caller: Callable[[], Caller], every_s: float = EVERY_S) -> None:
+    def __init__(self, board: Board, caller: Callable[[], Caller]) -> None:
         self._board = board
         self._caller = caller
-        self._every_s = every_s
+        self._every_s = EVERY_S
         self._leases: dict[str, None] = {}
+        self._added = anyio.Event()
 
-    def add(self, lease: str) -> None:
-        """Keep this lease from now on."""
+    def add(self, lease: str, expires_s: float) -> None:
+        """Keep this lease from now on, renewing it well before it ends."""
         self._leases[lease] = None
+        self._every_s = min(self._every_s, expires_s / 3)
+        self._added.set()
 
     async def work(self) -> None:
         """Renew until cancelled; a lease that cannot be renewed any more is forgotten."""
         while True:
-            await anyio.sleep(self._every_s)
+            self._added = anyio.Event()
+            with anyio.move_on_after(self._every_s):
+                await self._added.wait()  # a new lease may be shorter than those before
+                continue
             for lease in list(self._leases):
                 await self._update(lease, "renew")
 
@@ -46,7 +52,10 @@ class Keeper:
 
     async def _update(self, lease: str, action: str, note: str = "") -> None:
         try:
-            await self._board.update_task(self._caller(), lease=lease, action=action, note=note)
+            # That the server shows a lease does not mean that its agent has read what came with it.
+            await self._board.update_task(
+                self._caller(), lease=lease, action=action, note=note, acknowledges=False
+            )
         except Refused:
             self._leases.pop(lease, None)
         except DelmError as error:

@@ -70,10 +70,12 @@ def _refuse_odd(run: Run, wanted: Wanted) -> None:
     for name, version in (("since", wanted.since), ("at", wanted.at)):
         if not 0 <= version <= run.version:
             raise InvalidInput(
-                f"{name}={version} is not a version of this context, which is at {run.version}."
+                f"{name}={version} is not a version of this context.", f"Versions: 0 to {run.version}."
             )
     if not 1 <= wanted.budget_tokens <= MAX_BUDGET:
-        raise InvalidInput(f"budget_tokens={wanted.budget_tokens} is not within 1 to {MAX_BUDGET}.")
+        raise InvalidInput(
+            f"budget_tokens={wanted.budget_tokens} is too small or too large.", f"Pass 1 to {MAX_BUDGET}."
+        )
 
 
 def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:

@@ -8,7 +8,7 @@ from typing import Any
 
 from delm_mcp.board import queue
 from delm_mcp.board.answers import Added, Queued, Updated
-from delm_mcp.board.identity import Seat, label_id
+from delm_mcp.board.identity import Seat, clean_name, label_id
 from delm_mcp.board.operation import Operation, closed
 from delm_mcp.domain.model import (
     UNFINISHED,
@@ -62,7 +62,7 @@ def open_run(op: Operation, caller: Caller, opening: Opening) -> Run:
         raise NotAllowed("This token is for named runs only.", f"Yours: {', '.join(sorted(caller.runs))}.")
     if not opening.goal.strip() or len(opening.goal) > MAX_GOAL:
         raise InvalidInput(f"A goal has 1 to {MAX_GOAL} characters; this one has {len(opening.goal)}.")
-    run_id = opening.run or op.ids.run_id()
+    run_id = clean_name(opening.run, "a run's name") if opening.run else op.ids.run_id()
     if op.tx.run(RunId(run_id)) is not None:
         raise InvalidInput(f"There is a run {run_id!r} already.", "Choose another name, or leave it out.")
     run = op.tx.insert(

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
+from delm_mcp.board.identity import clean_name
 from delm_mcp.domain.model import Caller, Principal, Role, RunId, Token
 from delm_mcp.errors import InvalidInput, NotFound
 from delm_mcp.store.base import Store, Tx
@@ -45,8 +46,9 @@ async def create(
     secret = PREFIX + secrets.token_urlsafe(32)
 
     def creating(tx: Tx) -> Token:
-        if not name.strip() or len(name) > 64:
-            raise InvalidInput("A token needs a name of 1 to 64 characters.", "Name whom it is for.")
+        clean_name(name, "a token's name")
+        if agent:
+            clean_name(agent, "an agent's name")
         if any(row.name == name and not row.revoked_at for row in tx.tokens()):
             raise InvalidInput(
                 f"There is a token {name!r} already.", "Revoke it first, or choose another name."

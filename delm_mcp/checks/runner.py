@@ -1,6 +1,7 @@
 """How one process runs commands: in which sandbox, with which programs, and what they must not see."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,4 +52,6 @@ async def make_runner(wish: Wish, *, hidden: tuple[Path, ...] = ()) -> Runner | 
     if wish == "bubblewrap" and kind != "bubblewrap":
         raise ConfigError(f"bubblewrap does not work here: {reason}", "Install it, or choose --commands off.")
     chosen: SandboxKind = "process" if wish == "process" else kind
-    return Runner(chosen, os.environ.get("PATH", os.defpath), hidden, reason)
+    # Behind the user's PATH stands our own folder: where nothing else has pytest, ours will do.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    return Runner(chosen, path, hidden, reason)

@@ -28,7 +28,7 @@ class Part(StrEnum):
     HTTP = "http"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """How much is measured.
 
@@ -151,12 +151,20 @@ def _temporary(folder: Path | None) -> "tempfile.TemporaryDirectory[str]":
 
 
 NOTES = {
-    Part.WRITES: "batch: operations per transaction, on average. x: the board's rate as a part of SQLite's: "
-    "a small read and update (or insert and update) in the same batches; the board's own statements "
-    "replayed in the same batches; the small ones in a transaction each.",
-    Part.CLAIMS: "One caller. inside: within the transaction, rules and log included; call: until it is durable.",
+    Part.WRITES: "batch: operations per transaction, on average. SQLite alone, operations/s, and in brackets "
+    "the board's rate as a part of it: a small read and update (or insert and update) in the same batches; "
+    "the same in a transaction each; the board's own statements replayed in the same batches.",
+    Part.CLAIMS: "One caller. inside: within the transaction, rules and log included; "
+    "call: until it is durable.",
     Part.READS: "One caller. inside: within the snapshot; call: through the board.",
-    Part.HTTP: "x noop: the tool's rate as a part of the rate of a tool of the same server that does nothing.",
+    Part.HTTP: "x noop: the tool's rate as a part of that of a tool of the same server that does nothing.",
+}
+
+
+RATIOS = {
+    "sqlite_same_batches_per_s": "x_same_batches",
+    "sqlite_single_per_s": "x_single",
+    "sqlite_replayed_per_s": "x_replayed",
 }
 
 
@@ -165,8 +173,10 @@ def _show(report: dict[str, Any]) -> None:
     out.print(
         f"$ {facts['command']}\n"
         f"{facts['cores']} cores (load {facts['load_1min']}), {facts['system']}, {facts['file_system']}; "
-        f"Python {facts['python']}, SQLite {facts['sqlite']}, mcp {facts['mcp']}, delm-mcp {facts['delm_mcp']}\n"
-        f"one fsync of this disk: p50 {facts['fsync_p50_ms']} ms, p99 {facts['fsync_p99_ms']} ms\n",
+        f"Python {facts['python']}, SQLite {facts['sqlite']}, mcp {facts['mcp']}, "
+        f"delm-mcp {facts['delm_mcp']}\n"
+        f"4 KiB and fsync on this disk: p50 {facts['fsync_overwrite_p50_ms']} ms written over, "
+        f"{facts['fsync_append_p50_ms']} ms appended\n",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -178,15 +188,22 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _show_part(found: dict[str, Any], note: str) -> None:
-    names = list(found["rows"][0])
     table = Table(title=found["title"], title_justify="left", caption=f"{found['durability']}. {note}")
     table.caption_justify = "left"
+    # How many calls a figure rests on is in the JSON; a ratio stands in brackets behind what it compares.
+    names = [name for name in found["rows"][0] if name != "calls" and name not in RATIOS.values()]
     for name in names:
-        numeric = isinstance(found["rows"][0][name], int | float)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        words = isinstance(found["rows"][0][name], str)
+        table.add_column(name.replace("_", " "), justify="left" if words else "right")
     for row in found["rows"]:
-        table.add_row(
-            *[f"{row[name]:,}" if isinstance(row[name], int | float) else row[name] for name in names]
-        )
+        table.add_row(*[_cell(row, name) for name in names])
     out.print(table)
     out.print()
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value = row[name]
+    if isinstance(value, str):
+        return value
+    shown = f"{value:,.0f}" if name.endswith("per_s") else f"{value:,}"
+    return f"{shown} ({row[RATIOS[name]]})" if name in RATIOS else shown

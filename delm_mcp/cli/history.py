@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from delm_mcp.cli.serving import BoardFile
 from delm_mcp.cli.wiring import opened, out, run
@@ -65,7 +66,7 @@ def audit(
             listed = await served.board.store.read(lambda tx: _runs(tx, run_name))
             clean = integrity == "ok"
             if not clean:
-                out.print(f"[red]the file is damaged[/]: {integrity}", highlight=False)
+                out.print(f"[red]the file is damaged[/]: {escape(integrity)}", highlight=False)
             for row in listed:
                 rows, found, faults = await served.board.store.read(
                     partial(_examine, run_id=row.id, head=head)

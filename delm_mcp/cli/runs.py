@@ -1,12 +1,15 @@
 """`init`, `status`, `context` and `cancel`: runs, as their owner sees them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
 import typer
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from rich.live import Live
+from rich.markup import escape
 
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.operation import Operation
@@ -15,9 +18,9 @@ from delm_mcp.board.runs import Opening, summary
 from delm_mcp.cli import views
 from delm_mcp.cli.serving import BoardFile
 from delm_mcp.cli.wiring import Served, err, opened, out, run
-from delm_mcp.config import DEFAULT_PROTECT, detect_check, find_place, load_policy, parse_command
+from delm_mcp.config import DEFAULT_PROTECT, Place, detect_check, find_place, load_policy, parse_command
 from delm_mcp.domain.model import Caller, Principal, Role
-from delm_mcp.errors import ConfigError
+from delm_mcp.errors import ConfigError, NotFound
 
 OWNER = Caller(Principal("owner"), Role.OWNER)
 RunName = Annotated[str, typer.Option("--run", help="The run, where there are several.")]
@@ -66,13 +69,14 @@ def init(
                 f"--check needs a git repository, because patches are commits. {place.problem}".strip(),
                 "git init && git add -A && git commit -m start, or leave --check out.",
             )
+        base = await _current_commit(place, needed=bool(check))
         opening = Opening(
             goal=goal,
             commands=tuple(parse_command(text, check_timeout) for text in check or ()),
             policy=load_policy(policy, tuple(protect) if protect else (DEFAULT_PROTECT if check else None)),
             sources=tuple(_source(path) for path in source or ()),
-            repo=str(place.repo.main) if place.repo else "",
-            base=await place.repo.resolve("HEAD") if place.repo else "",
+            repo=str(place.repo.main) if base and place.repo else "",
+            base=base,
             run=run_name,
         )
         new = [NewTask(subject) for subject in task or ()] + _from_file(tasks_file)
@@ -83,7 +87,7 @@ def init(
             out.print_json(json.dumps({**facts, "base": opening.base}))
             return
         out.print(
-            f"run [bold]{opened_run}[/] is open with {len(tasks)} tasks, board {place.board}",
+            f"run [bold]{opened_run}[/] is open with {len(tasks)} tasks, board {escape(str(place.board))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -103,6 +107,20 @@ def init(
     run(main)
 
 
+async def _current_commit(place: Place, *, needed: bool) -> str:
+    """The commit that the run starts from; empty where there is none and none is needed."""
+    if place.repo is None:
+        return ""
+    try:
+        return await place.repo.resolve("HEAD")
+    except NotFound:
+        if not needed:
+            return ""
+        raise ConfigError(
+            f"The repository {place.repo.main} has no commit yet.", 'git add -A && git commit -m "Start".'
+        ) from None
+
+
 def _source(path: Path) -> tuple[str, str]:
     try:
         return path.name, path.read_text(encoding="utf-8")
@@ -112,26 +130,34 @@ def _source(path: Path) -> tuple[str, str]:
         ) from error
 
 
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    subject: str
+    detail: str = ""
+    after: list[str] = []
+    needs: list[str] = []
+    priority: int = 0
+    copies: int = 1
+
+
 def _from_file(path: Path | None) -> list[NewTask]:
     if path is None:
         return []
+    example = 'It holds a list like [{"subject": "...", "after": ["#1"], "needs": ["gpu"]}].'
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            NewTask(
-                str(row["subject"]),
-                str(row.get("detail", "")),
-                tuple(row.get("after", ())),
-                tuple(row.get("needs", ())),
-                int(row.get("priority", 0)),
-                int(row.get("copies", 1)),
-            )
-            for row in rows
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = TypeAdapter(list[_Row]).validate_json(path.read_bytes())
+    except OSError as error:
         raise ConfigError(
-            f"--tasks-file {path}: {error}.", 'It holds a list like [{"subject": "...", "after": ["#1"]}].'
+            f"--tasks-file {path} cannot be read: {error.strerror}.", "Check the path."
         ) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise ConfigError(f"--tasks-file {path}: {place}: {fault['msg']}.", example) from None
+    return [
+        NewTask(row.subject, row.detail, tuple(row.after), tuple(row.needs), row.priority, row.copies)
+        for row in rows
+    ]
 
 
 def status(
@@ -198,28 +224,31 @@ def context(
     """Print the verified context, now or at any earlier version."""
 
     async def main() -> None:
-        wanted = Wanted(
-            since=since,
-            at=at,
-            view="why" if why else "context",
-            entries=(why,) if why else tuple(unfold or ()),
-            level="raw",
-            kind=kind,
-            query=query,
-            budget_tokens=MAX_BUDGET,
-        )
+        asked = [(why, "why")] if why else [(label, "context") for label in unfold or ()]
         async with opened(board) as served:
-            while True:
-                reading = await served.board.read_context(OWNER, wanted, run=run_name)
-                out.print(reading.text, end="", highlight=False, markup=False, soft_wrap=True)
-                if not reading.more or wanted.entries:
-                    break
-                wanted = Wanted(reading.version_read, at, kind=kind, query=query, budget_tokens=MAX_BUDGET)
-            err.print(
-                f"run {reading.run} ({reading.run_state}), version {reading.version_read}", highlight=False
-            )
+            for label, view in asked:
+                await _print(
+                    served,
+                    run_name,
+                    Wanted(view=view, entries=(label,), level="raw", budget_tokens=MAX_BUDGET),
+                )
+            if not asked:
+                await _print(
+                    served, run_name, Wanted(since, at, kind=kind, query=query, budget_tokens=MAX_BUDGET)
+                )
 
     run(main)
+
+
+async def _print(served: Served, run_name: str, wanted: Wanted) -> None:
+    """Print all of a reading, page by page."""
+    while True:
+        reading = await served.board.read_context(OWNER, wanted, run=run_name)
+        out.print(reading.text, end="", highlight=False, markup=False, soft_wrap=True)
+        if not reading.more or wanted.entries:
+            break
+        wanted = replace(wanted, since=reading.version_read)
+    err.print(f"run {reading.run} ({reading.run_state}), version {reading.version_read}", highlight=False)
 
 
 def cancel(

@@ -50,7 +50,7 @@ def stdio(
 
     async def main() -> None:
         async with opened(board, commands=commands, create=True, works=True) as served:
-            caller = Caller(Principal(local_principal(RandomIds().token())), agent=agent)
+            caller = Caller(Principal(local_principal(agent or RandomIds().token())), agent=agent)
             keeper = Keeper(served.board, lambda: caller)
             server = make_server(served.board, lambda: caller, on_lease=keeper.add)
             try:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from delm_mcp.board import Board
 from delm_mcp.board.background import beside
@@ -19,14 +21,15 @@ from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.checks.runner import Runner, Wish, make_runner
+from delm_mcp.checks.workdirs import remove_abandoned
 from delm_mcp.config import Place, find_place, prepare_folder
 from delm_mcp.errors import ConfigError, DelmError
 from delm_mcp.store.sqlite import open_sqlite
 
 T = TypeVar("T")
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ async def opened(
         raise ConfigError(f"There is no board at {place.board}.", 'Open one with `delm-mcp init "goal"`.')
     async with open_sqlite(place.board, create=create) as store:
         ids = RandomIds()
-        runner = await make_runner(commands, hidden=(place.board.parent,)) if works else None
+        runner = await make_runner(commands, hidden=(Path.home(), place.board.parent)) if works else None
+        if runner is not None:
+            await anyio.to_thread.run_sync(remove_abandoned)
         checker = Checker(Examiner(place.repo, runner), store, time.time, ids)
         board = Board(store, clock=time.time, ids=ids, checker=checker)
         async with beside(*([checker.work] if works else [])):
@@ -72,21 +77,15 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
     except DelmError as error:
-        err.print(f"[bold red]error[/] {_escaped(error.problem)}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error[/] {escape(error.problem)}", highlight=False, soft_wrap=True)
         if error.hint:
-            err.print(f"[cyan]hint[/]  {_escaped(error.hint)}", highlight=False, soft_wrap=True)
+            err.print(f"[cyan]hint[/]  {escape(error.hint)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone, and nobody wants to hear of it
         raise typer.Exit(0) from None
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _has_uvloop() -> bool:

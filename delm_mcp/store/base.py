@@ -95,8 +95,11 @@ class Tx(Protocol):
         """The ready task that this agent may claim first."""
 
     def next_ready(self, run: RunId, tags: frozenset[str], now: float, latest: float) -> Task | None:
-        """The ready task of the highest rank, oldest first, among those whose needs the tags cover and
-        that favour nobody at `now` (nor beyond `latest`, see `expired`). O(log n) in the tasks; linear in distinct sets of needs."""
+        """The ready task of the highest rank, oldest first, among those whose needs the tags cover.
+
+        It favours nobody at `now` (nor beyond `latest`, see `expired`). O(log n) in the tasks, linear
+        in the distinct sets of needs.
+        """
 
     def decision(self, run: RunId) -> Task | None:
         """The run's ready decide task; never among what `next_ready` and `favoured` find."""

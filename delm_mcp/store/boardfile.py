@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from delm_mcp.errors import StoreUnavailable
+from delm_mcp.errors import StoreFromTheFuture, StoreUnavailable
 from delm_mcp.store import wal
 from delm_mcp.store.connection import Connect, SqlConnection, Synchronous, configure
-from delm_mcp.store.faults import translated
+from delm_mcp.store.faults import translating
 from delm_mcp.store.files import Mount, check_place
 from delm_mcp.store.group_commit import Operation, Outcome, run_batch
 from delm_mcp.store.lock import FileLock
@@ -50,6 +50,7 @@ class BoardFile:
         self._lock_timeout_s = lock_timeout_s
         self._gauge = wal.WalGauge(self.path)
         self._locked_to_close = False
+        self._schema = 0
 
     def open_writer(
         self, migrations: Sequence[Migration], *, create: bool, mounts: Callable[[], Sequence[Mount]]
@@ -75,14 +76,14 @@ class BoardFile:
             raise
 
     def _open_migrated(self, migrations: Sequence[Migration]) -> sqlite3.Connection:
-        connection = None
-        try:
+        with translating(self.path):
             connection = self.open()
-            migrate(connection, self.path, migrations)
-        except Exception as error:
-            if connection is not None:
+            try:
+                migrate(connection, self.path, migrations)
+            except BaseException:
                 connection.close()
-            raise translated(error, self.path) from error
+                raise
+        self._schema = len(migrations)
         return connection
 
     def open(self, *, query_only: bool = False) -> sqlite3.Connection:
@@ -102,9 +103,20 @@ class BoardFile:
             Exception: Nothing of the batch was kept.
         """
         with self._lock:
+            self._check_schema(connection)
             before = _total_changes(connection)
             outcomes = run_batch(connection, operations)
             return Committed(outcomes, _total_changes(connection) != before, self._gauge.due())
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
+        """Stop writing once a newer delm-mcp has migrated the file under us."""
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > self._schema:
+            raise StoreFromTheFuture(
+                f"{self.path} was upgraded to schema {version} while this delm-mcp, which knows "
+                f"{self._schema}, had it open.",
+                "Restart this delm-mcp with the version that upgraded it.",
+            )
 
     def checkpoint(self, connection: sqlite3.Connection) -> wal.Checkpoint:
         """Do the one kind of checkpoint that is safe; see `wal`."""

@@ -29,7 +29,7 @@ from delm_mcp.store.connection import (
     connect,
     has_wal_reset_bug,
 )
-from delm_mcp.store.faults import translated
+from delm_mcp.store.faults import translated, translating
 from delm_mcp.store.files import Mount, mounted
 from delm_mcp.store.group_commit import Failed, GroupCommit, Operation, Outcome
 from delm_mcp.store.migrate import Migration, load_migrations
@@ -117,13 +117,8 @@ class Engine:
             Exception: Whatever `op` raised.
         """
         self._check_open()
-        try:
+        with translating(self._file.path, reading=True):
             return await self._readers.run(op)
-        except Exception as error:
-            meant = translated(error, self._file.path, reading=True)
-            if meant is error:
-                raise
-            raise meant from error
 
     def committed(self) -> Cursor:
         """The cursor of now. Take it before you read what you will wait for a change of."""
@@ -148,10 +143,8 @@ class Engine:
             StoreError: Another process holds the lock, or the disk refused.
         """
         self._check_open()
-        try:
+        with translating(self._file.path):
             return await self._writer.run(self._file.checkpoint)
-        except Exception as error:
-            raise translated(error, self._file.path) from error
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy to `target`, while others read and write.
@@ -161,24 +154,24 @@ class Engine:
         """
         self._check_open()
         try:
-            await self._readers.run(partial(back_up, target=target, connect=self._file.connect))
+            with translating(target):
+                await self._readers.run(partial(back_up, target=target, connect=self._file.connect))
         except OSError as error:
-            raise StoreUnavailable(f"{target} cannot be written: {error.strerror}.") from error
-        except Exception as error:
-            raise translated(error, target) from error
+            raise StoreUnavailable(
+                f"{target} cannot be written: {error.strerror}.",
+                "Name a file in a folder that this user may write in.",
+            ) from error
 
     async def _start(self) -> None:
         """Start the threads; on an error those that have started end."""
         async with AsyncExitStack() as ending:
             await self._writer.start()
             ending.push_async_callback(self._close_writer)
-            try:
+            with translating(self._file.path):
                 ending.push_async_callback(self._readers.close)
                 await self._readers.start()
                 ending.push_async_callback(self._commits.close)
                 await self._commits.start()
-            except Exception as error:
-                raise translated(error, self._file.path) from error
             self.sqlite_version = await self._writer.run(_sqlite_version)
             ending.pop_all()
 
@@ -192,11 +185,10 @@ class Engine:
             ending.push_async_callback(self._commits.close)
 
     async def _close_writer(self) -> None:
-        try:
+        async with AsyncExitStack() as ending:
+            ending.callback(self._file.closed)
+            ending.push_async_callback(self._writer.close)
             await self._writer.run(self._file.lock_to_close)
-            await self._writer.close()
-        finally:
-            self._file.closed()
 
     async def _commit(self, operations: list[Operation]) -> list[Outcome]:
         """Commit a batch and wake those who wait for one; its errors become everybody's outcome."""

@@ -6,7 +6,8 @@ mistakes in SQL stay what they are, because they are bugs.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from delm_mcp.errors import StoreCorrupt, StoreError, StoreUnavailable
@@ -109,6 +110,18 @@ def translated(error: Exception, path: Path, *, reading: bool = False) -> Except
         return error
     meant.__cause__ = error
     return meant
+
+
+@contextmanager
+def translating(path: Path, *, reading: bool = False) -> Iterator[None]:
+    """Raise what `translated` makes of an exception from the block."""
+    try:
+        yield
+    except Exception as error:
+        meant = translated(error, path, reading=reading)
+        if meant is error:
+            raise
+        raise meant from error
 
 
 def _in_pythons_words(error: Exception, code: int) -> sqlite3.Error:

@@ -11,7 +11,7 @@ from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +24,7 @@ from delm_mcp.board.board import Wanted
 from delm_mcp.board.identity import label_id
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
+from delm_mcp.domain.text import one_line
 from delm_mcp.errors import DelmError
 from delm_mcp.surfaces import texts
 from delm_mcp.surfaces.schemas import flat
@@ -35,6 +36,7 @@ Labels = Annotated[list[Label], Field(max_length=50)]
 Tags = Annotated[list[Annotated[str, Field(max_length=48)]], Field(max_length=20)]
 
 
+RESOURCE_TOKENS = 20_000
 EVIDENCE_HELP = (
     "quote: ref=path@commit or source, text=exact words; command: ref=its name, text=full commit; "
     "artifact: ref=name, text=content; url: ref=address"
@@ -64,7 +66,7 @@ class Tools:
     """The six tools of a board, for callers that `caller_of` tells apart."""
 
     def __init__(
-        self, board: Board, caller_of: Callable[[], Caller], on_lease: Callable[[str], None]
+        self, board: Board, caller_of: Callable[[], Caller], on_lease: Callable[[str, float], None]
     ) -> None:
         self._board = board
         self._caller = caller_of
@@ -84,7 +86,7 @@ Nothing ready: says why and what to do."""
             self._caller(), task=task, tags=tags, wait_s=wait_s, agent=agent, run=run
         )
         if answer.lease:
-            self._on_lease(answer.lease)
+            self._on_lease(answer.lease, answer.expires_s)
         return _result(answer)
 
     async def read_context(
@@ -253,12 +255,13 @@ class BoardServer(MCPServer[Any]):
         """Call a tool; what the rules refuse, and arguments of the wrong shape, become tool errors."""
         known = {tool.name: tool for tool in await self.list_tools()}
         if name not in known:
-            return failed(f"There is no tool {name[:64]!r}.", f"Tools: {', '.join(known)}.")
+            return failed(f"There is no tool {one_line(name)[:64]!r}.", f"Tools: {', '.join(known)}.")
         parameters = known[name].input_schema["properties"]
         unknown = sorted(set(arguments) - set(parameters))
         if unknown:
             return failed(
-                f"{name} has no argument {', '.join(unknown)[:200]}.", f"Arguments: {', '.join(parameters)}."
+                f"{name} has no argument {one_line(', '.join(unknown))[:200]}.",
+                f"Arguments: {', '.join(parameters)}.",
             )
         try:
             return await super().call_tool(name, arguments, context)
@@ -274,7 +277,7 @@ class BoardServer(MCPServer[Any]):
 def _explain(error: ValidationError, parameters: Mapping[str, Any]) -> tuple[str, str]:
     """The first argument that does not fit, without repeating its value."""
     fault = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "arguments"
+    place = one_line(".".join(str(part) for part in fault["loc"]))[:200] or "arguments"
     schema = parameters.get(str(fault["loc"][0]), {}) if fault["loc"] else {}
     allowed = f" One of: {', '.join(repr(v) for v in schema['enum'])}." if "enum" in schema else ""
     return f"{place}: {fault['msg']}.", f"Send it again with that mended.{allowed}"
@@ -284,7 +287,7 @@ def make_server(
     board: Board,
     caller_of: Callable[[], Caller],
     *,
-    on_lease: Callable[[str], None] = lambda lease: None,
+    on_lease: Callable[[str, float], None] = lambda lease, expires_s: None,
     token_verifier: TokenVerifier | None = None,
     auth: AuthSettings | None = None,
 ) -> BoardServer:
@@ -293,7 +296,7 @@ def make_server(
     Args:
         board: The open board.
         caller_of: Who makes the call that is being handled.
-        on_lease: Told of each lease that goes out, so that its holder can be kept alive.
+        on_lease: Told of each lease that goes out and for how many seconds, so that it can be kept.
         token_verifier: How bearer tokens are checked, for HTTP.
         auth: Where they are valid, for HTTP.
     """
@@ -316,7 +319,12 @@ def make_server(
         mime_type="text/plain",
     )
     async def context() -> str:
-        return (await board.read_context(caller_of(), Wanted(budget_tokens=20_000))).text
+        try:
+            answer = await board.read_context(caller_of(), Wanted(budget_tokens=RESOURCE_TOKENS))
+        except DelmError as error:
+            raise ResourceError(str(error)) from error
+        more = f"(more: read_context since={answer.version_read})\n" if answer.more else ""
+        return answer.text + more
 
     @server.prompt(
         name="worker", title="Work on the board", description="Join the team and work until the run is done."

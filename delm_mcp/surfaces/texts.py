@@ -45,7 +45,7 @@ def worker_prompt(run: str = "", tags: str = "") -> str:
 
 
 def structured(answer: Answer) -> dict[str, Any]:
-    """An answer's facts as JSON values; what is empty is left out, but for `task` and `news`."""
+    """An answer's facts as JSON values; what is empty is left out, but for `version` and `news`."""
     facts = asdict(answer)
     facts.pop("retry_at", None)
     kept = {key: _plain(value) for key, value in facts.items() if value not in ("", (), None, 0.0, False)}

@@ -100,11 +100,11 @@ def make_app(
     )
 
 
-def _security(host: str, allowed_hosts: tuple[str, ...]) -> TransportSecuritySettings | None:
-    """None lets the SDK protect a loopback address by itself."""
-    if allowed_hosts:
-        origins = [f"{scheme}://{name}" for name in allowed_hosts for scheme in ("http", "https")]
-        return TransportSecuritySettings(allowed_hosts=list(allowed_hosts), allowed_origins=origins)
-    if is_loopback(host):
-        return None
-    return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+def _security(host: str, allowed_hosts: tuple[str, ...]) -> TransportSecuritySettings:
+    """On loopback only loopback's names are accepted as `Host`, so that no web page can reach the board."""
+    if not allowed_hosts and not is_loopback(host):
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    own = f"[{host}]:*" if ":" in host else f"{host}:*"
+    names = list(allowed_hosts) or ["127.0.0.1:*", "localhost:*", "[::1]:*", own]
+    origins = [f"{scheme}://{name}" for name in names for scheme in ("http", "https")]
+    return TransportSecuritySettings(allowed_hosts=names, allowed_origins=origins)

@@ -17,7 +17,7 @@ from delm_mcp.cli.benchmarks.server import HOST, NOOP
 from delm_mcp.cli.benchmarks.timing import Timing, closed_loop, ratio
 
 PROTOCOL = "2026-07-28"
-AGENTS = 10_000
+AGENTS = 3_000  # in a run; each claims once, because an agent holds one lease
 START_TIMEOUT_S = 30.0
 _META = {
     "io.modelcontextprotocol/protocolVersion": PROTOCOL,
@@ -28,7 +28,7 @@ _GIST = "Component {} reads its settings once when it starts, and keeps them unt
 
 
 class Link:
-    """One kept-alive connection. Bare, because an MCP client in this process would cost more than the server."""
+    """One kept-alive connection. Bare: a whole MCP client here would cost more than the server does."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
         self._reader, self._writer, self._port = reader, writer, port
@@ -63,15 +63,16 @@ class Link:
 
 
 @asynccontextmanager
-async def _serving(folder: Path, flush_s: float, agents: int) -> AsyncIterator[tuple[int, str]]:
-    """A server in a process of its own; gives its port and its run."""
+async def _serving(folder: Path, flush_s: float, runs: int) -> AsyncIterator[tuple[int, list[str]]]:
+    """A server in a process of its own; gives its port and its runs."""
     command = [
         sys.executable,
         "-m",
         "delm_mcp.cli.benchmarks.server",
         str(folder),
         str(flush_s * 1e3),
-        str(agents),
+        str(runs),
+        str(AGENTS),
     ]
     # In a session of its own, so that Ctrl-C reaches only this process, which then ends the server's input.
     async with await anyio.open_process(command, stderr=None, start_new_session=True) as process:
@@ -80,7 +81,7 @@ async def _serving(folder: Path, flush_s: float, agents: int) -> AsyncIterator[t
         try:
             with anyio.fail_after(START_TIMEOUT_S):
                 ready = json.loads(await TextReceiveStream(process.stdout).receive())
-            yield ready["port"], ready["run"]
+            yield ready["port"], ready["runs"]
         finally:
             with anyio.CancelScope(shield=True):
                 await process.stdin.aclose()
@@ -104,11 +105,11 @@ async def _links(port: int, count: int) -> AsyncIterator[asyncio.Queue[Link]]:
 
 
 class Load:
-    """The four kinds of calls, on one server."""
+    """The four kinds of calls, in one run of a server."""
 
-    def __init__(self, port: int, run: str, agents: int) -> None:
+    def __init__(self, port: int, run: str) -> None:
         self._port, self._run = port, run
-        self._agents = iter(range(1, agents))
+        self._agents = iter(range(1, AGENTS))
         self._leases: list[tuple[int, str]] = []
         self._known = 0
 
@@ -180,11 +181,13 @@ async def measure(
     """Rates and latencies of the tools, and of one that does nothing."""
     found = {(tool, count): Timing() for count in clients for tool in TOOLS}
     step("starting the HTTP server")
-    async with _serving(folder, flush_s, AGENTS) as (port, run):
-        load = Load(port, run, AGENTS)
-        await load.timed(NOOP, 1, limit_s / 4)  # imports and caches that every first call pays for
+    async with _serving(folder, flush_s, rounds * len(clients)) as (port, runs):
+        await Load(port, runs[0]).timed(NOOP, 1, limit_s / 4)  # what only the first calls pay for
+        unused = iter(runs)
         for turn in range(rounds):
             for count in clients:
+                # A run of its own, or agents would first be told all that earlier passes found.
+                load = Load(port, next(unused))
                 for tool in TOOLS:
                     step(f"HTTP: {tool}, {count} clients, round {turn + 1} of {rounds}")
                     found[tool, count].add(await load.timed(tool, count, limit_s))

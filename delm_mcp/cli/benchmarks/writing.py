@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from delm_mcp.cli.benchmarks import plain
@@ -52,7 +53,7 @@ async def measure(
     flush_s: float,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Claim and propose rates. The passes take turns, so that a change of the machine's load hits all alike."""
+    """Claim and propose rates. The passes take turns, so that a change of the load hits all alike."""
     passes = {(name, count): Passes() for count in callers for name in OPERATIONS}
     for turn in range(rounds):
         for count in callers:
@@ -71,7 +72,7 @@ async def _round(
     folder: Path, count: int, limit_s: float, flush_s: float, passes: dict[tuple[str, int], Passes]
 ) -> None:
     """One pass of everything at one number of callers, in files of its own."""
-    folder.mkdir()
+    await anyio.Path(folder).mkdir()
     watch = Watch(flush_s=flush_s)
     async with scene(folder / "board.db", watch) as board:
         await board.open_run()

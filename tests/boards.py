@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from delm_mcp.board import Board, Settings, adding, runs
+from delm_mcp.board import Board, Settings
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Claim, Proposed, Queued, Reading
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
-from delm_mcp.board.operation import Operation
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.runs import Opening
 from delm_mcp.domain.admission import Proposal
@@ -117,12 +116,8 @@ class Desk:
         new = [NewTask(task) if isinstance(task, str) else task for task in tasks]
         wanted = Opening(**{"goal": GOAL, **opening, **({"policy": policy} if policy else {})})
 
-        def action(tx: Tx) -> Queued:
-            op = Operation(tx, self.clock(), self.ids)
-            home = runs.open_run(op, caller, wanted)
-            return runs.queued(op, op.run(home.id), None, adding.add(op, home, new) if new else [])
-
-        queued = await self.store.write("open_run", caller.principal, self.clock(), action)
+        run, added = await self.board.open_run(caller, wanted, new)
+        queued = Queued(run=run, tasks=tuple(added))
         self.run = queued.run
         self.opened.append(queued.run)
         return queued

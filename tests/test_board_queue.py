@@ -354,9 +354,9 @@ async def test_a_decision_that_nobody_comes_back_from_stalls_the_run(desk: Desk)
     assert states == {"done": 1, "failed": 1}
 
 
-async def test_a_run_without_tasks_goes_to_the_decision(desk: Desk) -> None:
-    await desk.open()
-    assert kind(await desk.claim()) == "decide"
+async def test_a_run_needs_a_task(desk: Desk) -> None:
+    async with refused(desk, InvalidInput, "0 tasks in one call"):
+        await desk.open()
 
 
 async def test_an_expired_lease_does_not_keep_a_run_from_being_drained(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from delm_mcp.board.adding import MAX_TASKS_A_CALL, NewTask
+from delm_mcp.board.reading import MAX_BUDGET
 from delm_mcp.domain.admission import MAX_EVIDENCE, MAX_EVIDENCE_TEXT, MAX_GIST, MAX_LIST, MAX_RAW, Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind, Principal
 from delm_mcp.errors import (
@@ -449,7 +450,7 @@ async def test_a_verdict_without_a_verify_task_says_what_would_work(desk: Desk) 
         ({"level": "deep"}, "Levels: gist, summary, raw"),
         ({"kind": "rumour"}, "Kinds: fact, fail, patch, answer"),
         ({"budget_tokens": 0}, "budget_tokens=0"),
-        ({"budget_tokens": 20_001}, "1 to 20000"),
+        ({"budget_tokens": MAX_BUDGET + 1}, f"1 to {MAX_BUDGET}"),
         ({"view": "why"}, "entries="),
         ({"entries": ("E 1",)}, "not a label"),
     ],
@@ -470,16 +471,8 @@ async def test_an_unknown_entry_is_not_read(desk: Desk) -> None:
 
 
 async def test_only_an_owner_cancels_a_run_and_only_once(desk: Desk) -> None:
-    from delm_mcp.board import runs
-    from delm_mcp.board.operation import Operation
-
     async def cancel(caller: Caller) -> object:
-        return await desk.store.write(
-            "cancel_run",
-            caller.principal,
-            desk.clock(),
-            lambda tx: runs.cancel_run(Operation(tx, desk.clock(), desk.ids), caller, desk.run, "enough"),
-        )
+        return await desk.board.cancel_run(caller, desk.run, "enough")
 
     async with refused(desk, NotAllowed, "Only an owner"):
         await cancel(ADA)

@@ -243,8 +243,7 @@ class Repairer:
         if event.mutation.id in refused:
             return "go on"
         edit = event.mutation
-        change = f"{_short(edit.before)} -> {_short(edit.after)}"
-        gist = f"{edit.file}:{edit.line} in {edit.function}: {change} makes {target.name} pass"
+        gist = f"{edit.file}:{edit.line} in {edit.function}: {edit.change[:200]} makes {target.name} pass"
         commit = commit_file(self._place.worktree, edit.file, event.source, gist)
         self._story.phase("checking", target=target.name, edit=gist)
         answer = await self._board.call(
@@ -302,11 +301,6 @@ class Repairer:
         note = f"{event.detail} ({counts.mutants} mutants, {counts.scopes_skipped} scopes ruled out before)"
         await self._board.call("update_task", lease=lease, action="fail", note=note[:1500])
         self._story.tell("gave_up", target=target.name, reason=note)
-
-
-def _short(code: str) -> str:
-    line = " ".join(code.split())
-    return f"`{line[:60]}`" if line else "nothing"
 
 
 def task_detail(target: Target) -> str:

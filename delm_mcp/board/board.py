@@ -60,7 +60,7 @@ class Settings:
     """
 
     answer_wait_s: float = 10.0
-    poll_s: float = 5.0
+    poll_s: float = 1.0
 
 
 @contextmanager
@@ -101,6 +101,7 @@ class Board:
         self.ids = ids or RandomIds()
         self.checker = checker
         self.settings = settings or Settings()
+        self.closing = False  # set when this process ends: open waits are then answered at once
         self._empty_waits: dict[tuple[str, str], int] = {}
 
     # -- plumbing --------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Board:
         while True:
             cursor = self.store.committed()
             answer = await self._write("claim_task", str(caller.principal), claiming)
-            if answer.task or answer.run_state != RunState.OPEN or self.clock() >= deadline:
+            if answer.task or answer.run_state != RunState.OPEN or self.clock() >= deadline or self.closing:
                 return self._counted(answer, waited=wait_s > 0)
             agent, run = answer.agent, answer.run
             await self._until_claimable(answer, cursor, deadline)
@@ -198,7 +199,7 @@ class Board:
             await self.store.wait(cursor, max(0.0, pause))
             cursor = self.store.committed()
             possible, retry_at = await self._read(peek)
-            if possible or self.clock() >= deadline:
+            if possible or self.closing or self.clock() >= deadline:
                 return
 
     def _counted(self, answer: Claim, *, waited: bool) -> Claim:
@@ -335,7 +336,7 @@ class Board:
             while True:
                 cursor = self.store.committed()
                 state = await self._read(lambda op: op.entry(entry).state)
-                if state is not EntryState.PENDING or self.clock() >= deadline:
+                if state is not EntryState.PENDING or self.closing or self.clock() >= deadline:
                     return
                 await self.store.wait(cursor, self.settings.poll_s)
 

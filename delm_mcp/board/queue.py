@@ -215,7 +215,13 @@ def give_up(op: Operation, seat: Seat, note: str) -> Task:
     """The holder says that it cannot do the task; an attempt is used."""
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
     reason = _said(seat, note) or f"{seat.agent.name} gave it up"
-    after = tasks.given_up(seat.task, reason=reason, limits=op.policy(seat.run).limits)
+    limits = op.policy(seat.run).limits
+    after = tasks.given_up(seat.task, reason=reason, limits=limits)
+    last = seat.task.kind is TaskKind.DECIDE and seat.run.rounds >= limits.max_rounds
+    if last and after.state is TaskState.READY:
+        after = replace(
+            tasks.transition(after, tasks.Event.EXHAUST), reason=f"all rounds are used up; {reason}"
+        )
     return _back(op, seat.task, after)
 
 

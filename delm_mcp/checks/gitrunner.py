@@ -164,7 +164,7 @@ class GitRunner:
     def _make_own_dir(self) -> None:
         board_dir = self.own_dir.parent
         if not board_dir.exists():
-            board_dir.mkdir(parents=True)
+            board_dir.mkdir(parents=True, exist_ok=True)  # another server may be as far as we are
             (board_dir / ".gitignore").write_text("*\n")
         refs = self.own_dir / "refs"
         if self.own_dir.is_symlink() or refs.is_symlink():

@@ -151,13 +151,15 @@ def _temporary(folder: Path | None) -> "tempfile.TemporaryDirectory[str]":
 
 
 NOTES = {
-    Part.WRITES: "batch: operations per transaction, on average. SQLite alone, operations/s, and in brackets "
-    "the board's rate as a part of it: a small read and update (or insert and update) in the same batches; "
-    "the same in a transaction each; the board's own statements replayed in the same batches.",
+    Part.WRITES: "cpu: processor time of a call, in all threads. batch: operations per transaction, on "
+    "average. SQLite alone, operations/s, and in brackets the board's rate as a part of it: a small read "
+    "and update (or insert and update) in the same batches; the board's own statements replayed in the "
+    "same batches; the small ones in a transaction each.",
     Part.CLAIMS: "One caller. inside: within the transaction, rules and log included; "
     "call: until it is durable.",
     Part.READS: "One caller. inside: within the snapshot; call: through the board.",
-    Part.HTTP: "x noop: the tool's rate as a part of that of a tool of the same server that does nothing.",
+    Part.HTTP: "cpu: processor time of the server per call. x noop: the tool's rate as a part of that of "
+    "a tool of the same server that does nothing.",
 }
 
 

@@ -1,11 +1,17 @@
 """`stdio`, `serve` and `tools`: the board as an MCP server."""
 
 import os
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import typer
+import uvicorn
 from rich.table import Table
 
 from delm_mcp.board import Board, tokens
@@ -103,8 +109,6 @@ def serve(
 async def _listen(
     board: Board, host: str, port: int, with_tokens: bool, url: str, hosts: tuple[str, ...]
 ) -> None:
-    import uvicorn
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,7 +131,25 @@ async def _listen(
         err.print(
             f"delm-mcp listens on http://{shown}:{actual}/mcp ({guard})", highlight=False, soft_wrap=True
         )
-        await uvicorn.Server(config).serve(sockets=[listener])
+        server = _Server(config)
+        async with beside(partial(_end_on_signal, server, board)):
+            await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would end the lifespan with a traceback."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _end_on_signal(server: uvicorn.Server, board: Board) -> None:
+    """A first signal ends the server in order: open waits are answered, then it stops listening."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            server.force_exit = server.should_exit
+            server.should_exit = board.closing = True
 
 
 def tools() -> None:

@@ -146,7 +146,7 @@ def build(settings: dict[str, Any], origin: str = "the policy") -> Policy:
         ConfigError: A name or a value that does not fit; says where, and what was probably meant.
     """
     preset = settings.get("preset", "standard")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(
             f"{origin}: preset: there is no preset {preset!r}.", f"Presets: {', '.join(PRESETS)}."
         )

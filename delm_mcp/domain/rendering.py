@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from delm_mcp.domain.model import Change, ContextChange, Entry, EntryState, Kind
-from delm_mcp.domain.text import block, fenced, tokens
+from delm_mcp.domain.text import block, fenced, one_line, tokens
 
 LEGEND = (
     "Lines: v<version> + admitted (rely on it), ~ superseded, ? suspect, ! retracted. "
@@ -101,7 +101,7 @@ def _pairs(
 def news_line(change: ContextChange, entry: Entry, reader: str) -> str:
     """A change as the agent `reader` hears of it: as in the context, and verdicts on its own work."""
     if change.what is Change.REJECTED:
-        return f"v{change.version} - your {entry.label} was rejected: {entry.reason}\n"
+        return f"v{change.version} - your {entry.label} was rejected: {one_line(entry.reason)}\n"
     own = " (yours)" if entry.agent == reader and change.what is Change.ADMITTED else ""
     return line(change, entry).rstrip("\n") + own + "\n"
 
@@ -130,14 +130,14 @@ def why(entry: Entry) -> str:
     """What stands behind an entry: its evidence, and what each check said."""
     lines = [unfold(entry, "summary").rstrip("\n")]
     for receipt in entry.receipts:
-        reason = f": {receipt.reason}" if receipt.reason else ""
+        reason = f": {one_line(receipt.reason)}" if receipt.reason else ""
         lines.append(f"check {receipt.check}: {receipt.verdict}{reason}")
     if entry.commit:
         lines.append(
             f"commit {entry.commit}" + (f", head became {entry.admitted_as}" if entry.admitted_as else "")
         )
     if entry.reason:
-        lines.append(f"{entry.state}: {entry.reason}")
+        lines.append(f"{entry.state}: {one_line(entry.reason)}")
     if entry.kind is Kind.FAIL:
         lines.append("A fail is binding within its scope until new evidence challenges it.")
     return "\n".join(lines) + "\n"

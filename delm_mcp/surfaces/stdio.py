@@ -70,11 +70,15 @@ async def serve_stdio(server: BoardServer) -> None:
         pipe = _Input(source)
         reader = TextIOWrapper(os.fdopen(pipe.read_end, "rb"), encoding="utf-8", errors="replace")
         writer = TextIOWrapper(os.fdopen(sink, "wb", closefd=False), encoding="utf-8")
-        async with anyio.create_task_group() as group:
-            group.start_soon(_close_on_signal, pipe)
-            async with stdio_server(anyio.wrap_file(reader), anyio.wrap_file(writer)) as streams:
-                await _run(server, *streams)
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_close_on_signal, pipe)
+                async with stdio_server(anyio.wrap_file(reader), anyio.wrap_file(writer)) as streams:
+                    await _run(server, *streams)
+                group.cancel_scope.cancel()
+        except* (BrokenPipeError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # the client is gone before our last answer: the same as its end of input
+        pipe.close()
         reader.close()
         with suppress(OSError, ValueError):
             writer.close()

@@ -80,7 +80,16 @@ def make_app(
         prepare: Adds to the server before it is served; tests add the conformance fixtures here.
     """
     url = AnyHttpUrl(public_url or f"http://{'[' + host + ']' if ':' in host else host}:{port}")
-    auth = AuthSettings(issuer_url=url, resource_server_url=url, required_scopes=[]) if with_tokens else None
+    auth = (
+        AuthSettings(
+            issuer_url=url,
+            resource_server_url=url,
+            required_scopes=[],
+            validate_token_resource=False,  # our tokens are for this board, and name no audience
+        )
+        if with_tokens
+        else None
+    )
     server = make_server(board, calling, token_verifier=Verifier(board) if with_tokens else None, auth=auth)
 
     @server.custom_route("/healthz", methods=["GET"])  # type: ignore[untyped-decorator]

@@ -45,18 +45,20 @@ async def claims(
             async with scene(path, Watch()) as board:
                 await board.open_run()
                 await board.fill(tasks=size, agents=CLAIMS, kinds=kinds)
-                rows.append({"ready_tasks": size, "sets_of_needs": kinds, **await _claim(board, limit_s)})
+                rows.append(
+                    {"ready_tasks": size, "sets_of_needs": kinds, **await _claim(board, size, limit_s)}
+                )
             path.unlink()
     return {"title": "Cost of a claim as the queue grows", "durability": DURABILITY, "rows": rows}
 
 
-async def _claim(board: Scene, limit_s: float) -> dict[str, Any]:
+async def _claim(board: Scene, size: int, limit_s: float) -> dict[str, Any]:
     async def claim(number: int) -> None:
         answer = await board.board.claim_task(WORKER, agent=f"a{number}", run=board.run)
         if not answer.lease:
             raise RuntimeError(f"a claim got nothing: {answer.reason}")
 
-    return await _timed(board, limit_s, CLAIMS, claim)
+    return await _timed(board, limit_s, min(CLAIMS, size // 2), claim)
 
 
 async def reading(folder: Path, entries: int, limit_s: float, step: Callable[[str], None]) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
+import psutil
 from anyio.streams.text import TextReceiveStream
 
 from delm_mcp.cli.benchmarks.scene import DURABILITY
 from delm_mcp.cli.benchmarks.server import HOST, NOOP
 from delm_mcp.cli.benchmarks.timing import Timing, closed_loop, ratio
+from delm_mcp.errors import ConfigError
 
 PROTOCOL = "2026-07-28"
 AGENTS = 3_000  # in a run; each claims once, because an agent holds one lease
@@ -63,8 +66,10 @@ class Link:
 
 
 @asynccontextmanager
-async def _serving(folder: Path, flush_s: float, runs: int) -> AsyncIterator[tuple[int, list[str]]]:
-    """A server in a process of its own; gives its port and its runs."""
+async def _serving(
+    folder: Path, flush_s: float, runs: int
+) -> AsyncIterator[tuple[int, list[str], Callable[[], float]]]:
+    """A server in a process of its own; gives its port, its runs, and its clock of processor time."""
     command = [
         sys.executable,
         "-m",
@@ -79,14 +84,26 @@ async def _serving(folder: Path, flush_s: float, runs: int) -> AsyncIterator[tup
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the server was started without pipes")
         try:
-            with anyio.fail_after(START_TIMEOUT_S):
-                ready = json.loads(await TextReceiveStream(process.stdout).receive())
-            yield ready["port"], ready["runs"]
+            ready = await _ready(process.stdout)
+            served = psutil.Process(process.pid)
+            yield ready["port"], ready["runs"], lambda: sum(served.cpu_times()[:2])
         finally:
             with anyio.CancelScope(shield=True):
                 await process.stdin.aclose()
                 with anyio.move_on_after(10):
                     await process.wait()
+
+
+async def _ready(output: anyio.abc.ByteReceiveStream) -> dict[str, Any]:
+    """The line that the server prints when it listens."""
+    try:
+        with anyio.fail_after(START_TIMEOUT_S):
+            return dict(json.loads(await TextReceiveStream(output).receive()))
+    except (TimeoutError, anyio.EndOfStream) as error:
+        raise ConfigError(
+            f"The HTTP server did not start within {START_TIMEOUT_S:g} s.",
+            "What it printed may say why; --part leaves this part out.",
+        ) from error
 
 
 @asynccontextmanager
@@ -107,8 +124,8 @@ async def _links(port: int, count: int) -> AsyncIterator[asyncio.Queue[Link]]:
 class Load:
     """The four kinds of calls, in one run of a server."""
 
-    def __init__(self, port: int, run: str) -> None:
-        self._port, self._run = port, run
+    def __init__(self, port: int, run: str, cpu_time: Callable[[], float]) -> None:
+        self._port, self._run, self._cpu_time = port, run, cpu_time
         self._agents = iter(range(1, AGENTS))
         self._leases: list[tuple[int, str]] = []
         self._known = 0
@@ -122,7 +139,7 @@ class Load:
                 await call(link)
                 idle.put_nowait(link)
 
-            return await closed_loop(clients, limit_s, self._calls(tool), through)
+            return await closed_loop(clients, limit_s, self._calls(tool), through, self._cpu_time)
 
     def _calls(self, tool: str) -> Iterator[Callable[[Link], Awaitable[None]]]:
         if tool == NOOP:
@@ -181,13 +198,13 @@ async def measure(
     """Rates and latencies of the tools, and of one that does nothing."""
     found = {(tool, count): Timing() for count in clients for tool in TOOLS}
     step("starting the HTTP server")
-    async with _serving(folder, flush_s, rounds * len(clients)) as (port, runs):
-        await Load(port, runs[0]).timed(NOOP, 1, limit_s / 4)  # what only the first calls pay for
+    async with _serving(folder, flush_s, rounds * len(clients)) as (port, runs, cpu):
+        await Load(port, runs[0], cpu).timed(NOOP, 1, limit_s / 4)  # what only the first calls pay for
         unused = iter(runs)
         for turn in range(rounds):
             for count in clients:
                 # A run of its own, or agents would first be told all that earlier passes found.
-                load = Load(port, next(unused))
+                load = Load(port, next(unused), cpu)
                 for tool in TOOLS:
                     step(f"HTTP: {tool}, {count} clients, round {turn + 1} of {rounds}")
                     found[tool, count].add(await load.timed(tool, count, limit_s))

@@ -13,7 +13,7 @@ import anyio.to_thread
 from delm_mcp.cli.benchmarks import plain
 from delm_mcp.cli.benchmarks.scene import DURABILITY, WORKER, Scene, finding, scene
 from delm_mcp.cli.benchmarks.timing import Timing, closed_loop, ratio
-from delm_mcp.cli.benchmarks.watched import Statement, Watch, batch_sizes
+from delm_mcp.cli.benchmarks.watched import Watch, batch_sizes
 
 CALLS_MAX = 10_000  # a pass; as many tasks and agents are there, because an agent holds one lease
 OPERATIONS = ("claim", "propose")
@@ -134,6 +134,3 @@ async def _proposals(board: Scene, callers: int, limit_s: float, leases: Iterato
         known = max(known, answer.version)
 
     return await closed_loop(callers, limit_s, leases, propose)
-
-
-__all__ = ["Passes", "Statement", "measure"]

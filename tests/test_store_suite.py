@@ -1,5 +1,6 @@
 """What an engine is. Every engine passes this suite; an engine is added by one line in `ENGINES`."""
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -195,25 +196,22 @@ BARE: list[Any] = [
 ]
 
 
+FIND: dict[type, Callable[[Tx, Any], Any]] = {
+    Run: lambda tx, row: tx.run(row.id),
+    Agent: lambda tx, row: tx.agent(row.run, row.name),
+    Task: lambda tx, row: tx.task(row.id),
+    Entry: lambda tx, row: tx.entry(row.id),
+    Check: lambda tx, row: tx.check(row.id),
+    Source: lambda tx, row: next(found for found in tx.sources(row.run) if found.id == row.id),
+    ContextChange: lambda tx, row: next(
+        found for found in tx.changes(row.run, -1, 99, reader=row.audience) if found.id == row.id
+    ),
+    Token: lambda tx, row: tx.token_with(row.sha256),
+}
+
+
 def find(tx: Tx, row: Any) -> Any:
-    match row:
-        case Run():
-            return tx.run(row.id)
-        case Agent():
-            return tx.agent(row.run, row.name)
-        case Task():
-            return tx.task(row.id)
-        case Entry():
-            return tx.entry(row.id)
-        case Check():
-            return tx.check(row.id)
-        case Source():
-            return next(found for found in tx.sources(row.run) if found.id == row.id)
-        case ContextChange():
-            found = tx.changes(row.run, -1, 99, reader=row.audience)
-            return next(change for change in found if change.id == row.id)
-        case _:
-            return tx.token_with(row.sha256)
+    return FIND[type(row)](tx, row)
 
 
 @pytest.mark.parametrize("row", [*EVERY_FIELD, *BARE], ids=lambda row: type(row).__name__)
@@ -230,20 +228,27 @@ async def test_a_row_comes_back_as_it_was_written(store: Store, row: Any) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), list(zip(BARE, EVERY_FIELD, strict=False)), ids=lambda r: type(r).__name__
-)
+FIXED: dict[type, set[str]] = {
+    Run: {"id"},
+    Agent: {"id", "run", "name"},
+    Task: {"id", "run"},
+    Entry: {
+        *("id run kind gist summary raw scope key agent principal task completes supersedes".split()),
+        *("derived_from base_version commit proposed_at".split()),
+    },
+    Source: {"id", "run"},
+    Check: {"id", "run", "entry"},
+    Token: {"id", "sha256"},
+}
+CHANGING = [
+    (old, new) for old in BARE for new in EVERY_FIELD if type(old) is type(new) and type(old) in FIXED
+]
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGING, ids=lambda row: type(row).__name__)
 async def test_every_field_that_may_change_is_updated(store: Store, old: Any, new: Any) -> None:
-    pairs = {type(row): row for row in EVERY_FIELD}
     (kept,) = (await put(store, entry(), old))[1:]
-    frozen = {
-        Entry: set("run kind gist summary raw scope key agent principal task supersedes derived_from".split())
-    }
-    if type(old) is ContextChange:
-        return
-    skipped = {"id", "run", "sha256", "name"} | frozen.get(type(old), set())
-    target = pairs[type(old)]
-    wanted = {f.name: getattr(target, f.name) for f in fields(target) if f.name not in skipped}
+    wanted = {f.name: getattr(new, f.name) for f in fields(new) if f.name not in FIXED[type(new)]}
     changed = replace(kept, **wanted)
     await write(store, lambda tx: tx.update(kept, changed))
     assert await store.read(lambda tx: find(tx, changed)) == changed
@@ -360,7 +365,6 @@ async def test_the_content_of_an_entry_and_the_history_cannot_be_rewritten(store
 
 async def test_a_commit_moves_the_cursor_and_wakes_who_waits(store: Store) -> None:
     cursor = store.committed()
-    assert not await store.wait(cursor, 0.01)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(put, store, task())
@@ -390,7 +394,7 @@ async def test_the_next_task_is_of_the_highest_rank_and_then_the_oldest(store: S
     order = []
     while name := await ready(store):
         order.append(name)
-        await write(store, lambda tx: _take(tx))
+        await write(store, _take)
     assert order == ["urgent", "verify", "old", "young", "later"]
 
 
@@ -730,15 +734,17 @@ async def test_no_claim_sorts_or_scans_the_tasks(tmp_path: Path) -> None:
         assert len(decisions) == 1
     asked = {s for s in statements if s.lstrip().upper().startswith(("SELECT", "WITH", "UPDATE"))}
     assert len(asked) > 50
-    with sqlite3.connect(desk.path) as db:
-        plans = {s: " / ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {s}")) for s in asked}
+    db = sqlite3.connect(desk.path)
+    plans = {s: " / ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {s}")) for s in asked}
     db.close()
-    bad = {
-        s: plan
-        for s, plan in plans.items()
-        if "TEMP B-TREE" in plan or "SCAN task" in plan or "SCAN checks" in plan
-    }
-    assert list(bad.items())[:40] == [], "\n\n".join(f"{p}\n   {s[-300:]}" for s, p in bad.items())
+    linear = ("TEMP B-TREE", "SCAN task", "SCAN checks")
+    bad = {_shape(s): plan for s, plan in plans.items() if any(word in plan for word in linear)}
+    assert bad == {}, "\n".join(f"{plan}\n    {shape}" for shape, plan in bad.items())
+
+
+def _shape(statement: str) -> str:
+    """A statement without its columns and its values."""
+    return re.sub(r"\d+(\.\d+)?|'[^']*'", "?", re.sub(r"SELECT .*? FROM", "SELECT ... FROM", statement))
 
 
 def _peek(tx: Tx, run: str, now: float) -> None:

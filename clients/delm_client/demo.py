@@ -195,8 +195,10 @@ def _commit_all(project: Path) -> None:
     elif inner.exists():
         inner.unlink()
     git(project, "init", "--quiet", "--initial-branch=main")
+    (inner / "info").mkdir(exist_ok=True)
+    (inner / "info" / "exclude").write_text("__pycache__/\n.pytest_cache/\n.delm/\n", encoding="utf-8")
     git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--no-verify", "-m", "The project as it was")
+    git(project, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", "The project as it was")
 
 
 def _open_run(wish: Wish, scene: Scene, project: Path) -> None:

@@ -524,7 +524,7 @@ def _proposed(op: Operation, entry: Entry, replayed: bool) -> Proposed:
     run = op.run(entry.run)
     agent = op.tx.agent(run.id, entry.agent)
     task = op.tx.task(TaskId(entry.task)) if entry.task else None
-    news, version = op.news(run, agent)
+    news, version = op.news(run, agent, besides=entry.id)
     rejected = entry.state is EntryState.REJECTED
     return Proposed(
         run=run.id,

@@ -77,8 +77,11 @@ class Operation:
         """No lease given by now can end after this; one that does was given before the clock was set back."""
         return self.now + 2 * lease_s
 
-    def news(self, run: Run, agent: Agent | None) -> tuple[tuple[str, ...], int]:
+    def news(self, run: Run, agent: Agent | None, *, besides: int = 0) -> tuple[tuple[str, ...], int]:
         """Lines about what changed since the agent's last acknowledged version, within a bound.
+
+        Args:
+            besides: An entry that the answer is about anyway.
 
         Returns:
             The lines, and the version that they reach (a version boundary, so that acknowledging it
@@ -94,6 +97,8 @@ class Operation:
             if used > NEWS_TOKENS and change.version > shown:
                 reached = shown
                 break
+            if change.entry == besides:
+                continue
             text = news_line(change, self.entry(change.entry), agent.name).rstrip("\n")
             lines.append(text)
             used += tokens(text)

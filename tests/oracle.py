@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LEASE_S, LEASE_MAX_S = 100.0, 350.0
-ATTEMPTS, LOSSES, ROUNDS = 2, 2, 2
+ATTEMPTS, LOSSES, ROUNDS, REJECTIONS = 2, 2, 2, 2
 GRACE_S, AUTHOR_S, LIVE_S, CHECK_S = 10.0, 30.0, 1000.0, 30.0
 UNFINISHED = {"blocked", "ready", "leased", "submitted"}
 
@@ -20,6 +20,7 @@ LIMITS = {
     "max_attempts": ATTEMPTS,
     "max_losses": LOSSES,
     "max_rounds": ROUNDS,
+    "max_rejections": REJECTIONS,
     "decide_grace_s": GRACE_S,
     "author_first_s": AUTHOR_S,
     "agent_live_s": LIVE_S,
@@ -66,6 +67,7 @@ class Oracle:
             "waits": set(),
             "attempts": 0,
             "losses": 0,
+            "rejections": 0,
             "agent": "",
             "token": "",
             "claimed": 0.0,
@@ -351,5 +353,14 @@ class Oracle:
         self.lines.append((self.run["version"], "rejected", entry["id"]))
         task = self.tasks[entry["task"]]
         if entry["completes"] and task["state"] == "submitted":
-            task.update(state="ready", favours=task["agent"], favours_until=self.now + AUTHOR_S)
+            self._returned_late(task)
         return True
+
+    def _returned_late(self, task: dict[str, Any]) -> None:
+        task.update(state="ready", rejections=task["rejections"] + 1)
+        if task["rejections"] < REJECTIONS:
+            task.update(favours=task["agent"], favours_until=self.now + AUTHOR_S)
+            return
+        task.update(rejections=0, attempts=task["attempts"] + 1, token="")
+        if task["attempts"] >= ATTEMPTS:
+            self._fail(task)

@@ -58,7 +58,8 @@ class Hall:
     ) -> str:
         """Open a run; returns its name."""
         new = [NewTask(task) if isinstance(task, str) else task for task in tasks]
-        policy = build({"preset": opening.pop("preset", "standard"), "limits": dict(limits or {})})
+        preset = opening.pop("preset", "standard")
+        policy = opening.pop("policy", None) or build({"preset": preset, "limits": dict(limits or {})})
         wanted = Opening(**{"goal": "Mend the parser", "policy": policy, **opening})
         run, _ = await self.board.open_run(OWNER, wanted, new)
         return run

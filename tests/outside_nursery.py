@@ -32,6 +32,7 @@ class Nursery:
         self._reader.start()
         self.pids: set[int] = set()
         self.heard: list[dict[str, Any]] = []
+        self._alive = 0
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -57,7 +58,8 @@ class Nursery:
         self.process.stdin.flush()
 
     def spawn(self, **spec: Any) -> None:
-        """Start an agent; it says `ready` and waits for `go`."""
+        """Start an agent; it says `ready` and, unless told to begin `at_once`, waits for `go`."""
+        self._alive += 1
         self._tell(json.dumps(spec))
 
     def go(self) -> None:
@@ -67,6 +69,7 @@ class Nursery:
     def kill(self, pid: int) -> None:
         """`kill -9`."""
         self.pids.discard(pid)
+        self._alive -= 1
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -79,6 +82,7 @@ class Nursery:
         if line["event"] == "ready":
             self.pids.add(line["pid"])
         elif line["event"] in {"over", "crashed"}:
+            self._alive -= line["pid"] in self.pids
             self.pids.discard(line["pid"])
         self.heard.append(line)
         return line
@@ -93,3 +97,11 @@ class Nursery:
             assert line["event"] != "crashed", line["why"]
             heard.append(line)
         return heard
+
+    def finish(self, within_s: float) -> None:
+        """Listen until everybody who was not killed has stopped by itself."""
+        until = time.monotonic() + within_s
+        while self._alive:
+            line = self.listen(until - time.monotonic())
+            assert line is not None, f"{self._alive} agents did not stop; last: {self.heard[-5:]}"
+            assert line["event"] != "crashed", line["why"]

@@ -34,7 +34,7 @@ async def board_worker(spec: dict[str, Any], ready: Callable[[], Awaitable[None]
         module.CHECK_LEASE_S = CHECK_LEASE_S  # type: ignore[attr-defined]
     checking.RETRY_S = 0.3
     board = Path(spec["board"])
-    with chdir(board.parent):
+    with chdir(spec.get("repo", board.parent)):
         async with opened(board, commands="process" if spec.get("commits") else "off", works=True) as served:
             caller = Caller(Principal(f"process:{os.getpid()}"))
             async with Client(make_server(served.board, lambda: caller)) as client:
@@ -87,7 +87,7 @@ def _result(spec: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
 async def _answer(client: Client, spec: dict[str, Any]) -> dict[str, Any]:
     kind = "patch" if "commits" in spec else "fact"
     known = await ask(client, "read_context", run=spec["run"], kind=kind)
-    parents = [item["entry"] for item in known["items"]][:1]
+    parents = [item["entry"] for item in known.facts.get("items", [])][:1]
     return {"kind": "answer", "gist": "Every part of the whole is there", "derived_from": parents}
 
 
@@ -101,6 +101,8 @@ def _child(spec: dict[str, Any], gate: int) -> None:
 
     async def ready() -> None:
         say(event="ready")
+        if spec.get("at_once"):
+            return
         await anyio.to_thread.run_sync(os.read, gate, 1)
 
     code = 1

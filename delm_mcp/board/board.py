@@ -273,17 +273,13 @@ class Board:
         content = repr(proposal)
         commit = await self._commit_of(caller, proposal, lease, agent, run)
 
-        def submitting(op: Operation) -> tuple[EntryId, bool]:
-            once = Once(
-                op,
-                "propose_update",
-                f"lease/{lease}" if lease else f"{caller.principal}/{agent}/{run}",
-                content,
-                request,
-            )
+        def submitting(op: Operation) -> tuple[EntryId, bool, Proposed]:
+            scope = f"lease/{lease}" if lease else f"{caller.principal}/{agent}/{run}"
+            once = Once(op, "propose_update", scope, content, request)
             if once.answered is not None:
-                identity.may_enter(caller, op.entry(int(once.answered)).run)
-                return EntryId(int(once.answered)), True
+                entry = op.entry(int(once.answered))
+                identity.may_enter(caller, entry.run)
+                return entry.id, True, _proposed(op, entry, replayed=True)
             author = self._author(op, caller, lease, agent, run)
             acked = min(proposal.base_version, author.run.version)
             author = replace(author, agent=identity.touched(op, author.agent, acked=acked))
@@ -291,9 +287,11 @@ class Board:
                 op, author, proposal, commit=commit, screening=screening, worker=self.checker.worker
             )
             once.answer(str(entry.id))
-            return entry.id, False
+            return entry.id, False, _proposed(op, entry, replayed=False)
 
-        entry_id, replayed = await self._write("propose_update", str(caller.principal), submitting)
+        entry_id, replayed, answer = await self._write("propose_update", str(caller.principal), submitting)
+        if answer.state != EntryState.PENDING:
+            return answer
         if not replayed:
             await self.checker.run_quick(entry_id)
         await self._until_decided(entry_id)
@@ -304,6 +302,8 @@ class Board:
 
         A lease that is not current any more gets no further than its replay, so nothing is looked up.
         """
+        if not any(item.type == "command" for item in proposal.evidence):
+            return ""
         try:
             home = await self._read(lambda op: self._home_of(op, caller, lease, agent, run))
         except LeaseLost:

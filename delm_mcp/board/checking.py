@@ -115,6 +115,7 @@ class Checker:
 
     async def work(self) -> None:
         """Take and run checks until cancelled. Nothing that goes wrong with one check ends this."""
+        await anyio.to_thread.run_sync(find_secrets, "")  # loads the detectors, which takes a while
         repaired = False
         while True:
             cursor = self._store.committed()

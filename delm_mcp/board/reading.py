@@ -29,6 +29,7 @@ LEVELS = ("gist", "summary", "raw")
 MAX_BUDGET = 60_000
 QUEUE_TASKS = 200
 MATCHES = 1_000
+SHORTEST_LINE_TOKENS = 7  # v1 ~ E1 superseded (by E2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
             known[entry] = op.entry(entry)
         return known[entry]
 
-    # Each line has at least a token, so a budget bounds how many changes are worth fetching.
-    limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens + 1
+    # The shortest line has 7 tokens, so a budget bounds how many changes are worth fetching.
+    limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens // SHORTEST_LINE_TOKENS + 2
     wants = _filter(op, run, wanted)
     changes, reached = op.whole_versions(run, wanted.since, upto, limit)
     seen = rendering.view(

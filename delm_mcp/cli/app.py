@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import history, runs, serving, tokens
+from delm_mcp.cli import bench, history, runs, serving, tokens
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("cancel")(runs.cancel)
 app.command("audit")(history.audit)
 app.command("export")(history.export)
 app.command("tools")(serving.tools)
+app.command("bench")(bench.bench)
 app.add_typer(tokens.app, name="token")
 
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from delm_mcp.domain.model import Agent, Check, ContextChange, Entry, LogRow, Run, Source, Task
@@ -62,6 +63,7 @@ def logged_fields(table: str, row: Any, defaults: bool = True) -> dict[str, Any]
     return {name: plain(value) for name, value in values.items()}
 
 
+@cache
 def _defaults(table: str) -> dict[str, Any]:
     """The values that an inserted row has where its log row says nothing."""
     if table not in LOGGED:
@@ -129,7 +131,7 @@ def replay(rows: Iterable[LogRow]) -> Tables:
     for row in rows:
         for table, key, values in json.loads(row.changes):
             known = tables.setdefault(table, {})
-            known.setdefault(key, _defaults(table)).update(values)
+            known.setdefault(key, dict(_defaults(table))).update(values)
     return tables
 
 

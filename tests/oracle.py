@@ -129,7 +129,7 @@ class Oracle:
         """The task that the agent must get, or None. An unknown agent joins."""
         if agent not in self.agents:
             self._insist_open()
-            self.agents[agent] = {"tags": set(), "acked": 0}
+            self.agents[agent] = {"tags": set()}
         me = self.agents[agent]
         me.update(seen=self.now, tags=tags or me["tags"])
         if self.run["state"] != "open":

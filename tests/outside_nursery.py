@@ -98,10 +98,16 @@ class Nursery:
             heard.append(line)
         return heard
 
-    def finish(self, within_s: float) -> None:
-        """Listen until everybody who was not killed has stopped by itself."""
+    def forget(self) -> None:
+        """Forget what was said so far, and kill whoever is still there."""
+        for pid in list(self.pids):
+            self.kill(pid)
+        self.heard.clear()
+
+    def finish(self, within_s: float, besides: int = 0) -> None:
+        """Listen until all who were not killed have stopped by themselves, but for some servers `besides`."""
         until = time.monotonic() + within_s
-        while self._alive:
+        while self._alive > besides:
             line = self.listen(until - time.monotonic())
             assert line is not None, f"{self._alive} agents did not stop; last: {self.heard[-5:]}"
             assert line["event"] != "crashed", line["why"]

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 
 from delm_mcp.board import checking, proposals
+from delm_mcp.cli import app
 from delm_mcp.cli.wiring import opened
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.surfaces.mcp import make_server
@@ -25,17 +28,14 @@ from tests.outside import SEEN, Said, ask, http_client
 
 Say = Callable[..., None]
 WAIT_S = 2.0
-CHECK_LEASE_S = 1.5  # of checks, so that one whose process was killed is soon taken over
+CHECK_LEASE_S = 1.0  # of checks, so that one whose process was killed is soon taken over
 
 
 async def board_worker(spec: dict[str, Any], ready: Callable[[], Awaitable[None]], say: Say) -> None:
     """An agent with a server of its own on the board's file, as `delm-mcp stdio` is; it runs checks too."""
-    for module in (proposals, checking):
-        module.CHECK_LEASE_S = CHECK_LEASE_S  # type: ignore[attr-defined]
-    checking.RETRY_S = 0.3
     board = Path(spec["board"])
     with chdir(spec.get("repo", board.parent)):
-        async with opened(board, commands="process" if spec.get("commits") else "off", works=True) as served:
+        async with opened(board, commands="process" if "commits" in spec else "off", works=True) as served:
             caller = Caller(Principal(f"process:{os.getpid()}"))
             async with Client(make_server(served.board, lambda: caller)) as client:
                 await ready()
@@ -43,21 +43,35 @@ async def board_worker(spec: dict[str, Any], ready: Callable[[], Awaitable[None]
 
 
 async def http_worker(spec: dict[str, Any], ready: Callable[[], Awaitable[None]], say: Say) -> None:
-    """An agent on a server somewhere else."""
-    async with http_client(spec["url"], spec.get("mode", "auto")) as client:
-        await ready()
-        await work(client, spec, say)
+    """An agent on a server somewhere else; where the server may die, it connects again."""
+    await ready()
+    while True:
+        try:
+            async with http_client(spec["url"], spec.get("mode", "auto")) as client:
+                return await work(client, spec, say)
+        except* (httpx2.TransportError, MCPError):
+            if not spec.get("patient"):
+                raise
+            await anyio.sleep(0.1)  # nobody tells when a port is listened on
+
+
+def serve(spec: dict[str, Any], say: Say) -> None:
+    """`delm-mcp serve`, until it is killed."""
+    with chdir(spec["repo"]):
+        say(event="ready")
+        words = ["serve", "--board", spec["board"], "--port", spec["serve"], "--commands", "process"]
+        app(words, standalone_mode=False)
 
 
 async def work(client: Client, spec: dict[str, Any], say: Say) -> None:
     """Claim and finish tasks until the run is over; say every acknowledged write."""
-    agent = ""
     while True:
+        agent = spec.get("agent", "")
         claim = await ask(client, "claim_task", agent=agent, run=spec["run"], wait_s=WAIT_S)
         if claim.is_error or claim.facts.get("run_state", "open") != "open":
             say(event="over", why=claim.text)
             return
-        agent = claim["agent"]
+        spec["agent"] = claim["agent"]
         if "lease" not in claim.facts:
             continue
         task = claim["task"]
@@ -107,8 +121,13 @@ def _child(spec: dict[str, Any], gate: int) -> None:
 
     code = 1
     try:
-        worker = http_worker if "url" in spec else board_worker
-        anyio.run(worker, spec, ready, say)
+        for module in (proposals, checking):
+            module.CHECK_LEASE_S = CHECK_LEASE_S  # type: ignore[attr-defined]
+        checking.RETRY_S = 0.3
+        if "serve" in spec:
+            serve(spec, say)
+        else:
+            anyio.run(http_worker if "url" in spec else board_worker, spec, ready, say)
         code = 0
     except BaseException:
         say(event="crashed", why=traceback.format_exc()[-1400:])

@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from delm_mcp.board.adding import NewTask
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
 from delm_mcp.domain.model import Caller, Entry, Run, Source
@@ -190,4 +191,19 @@ async def test_a_check_that_cannot_run_never_passes_and_is_not_tried_for_ever(tm
         assert entry.state == "rejected"
         assert "could not run" in entry.reason
         assert "not mounted" in entry.reason
+        await desk.audit()
+
+
+async def test_late_rejections_that_use_up_a_task_take_its_dependants_along(tmp_path: Path) -> None:
+    async with desk_in(tmp_path) as desk:
+        policy = limits(max_rejections=1, max_attempts=1)
+        await desk.open("one", NewTask("after", after=("#1",)), sources=(("notes", SOURCE),), policy=policy)
+        held = await desk.hold()
+        await desk.propose_and_die(held, result(evidence=quote("notes", "drops a trailing colon")))
+        desk.clock.advance(CHECK_LEASE_S + 1)
+        await desk.board.checker.run_next()
+        first, after = await desk.task("T1"), await desk.task("T2")
+        assert (first.state, first.ended_at) == ("failed", desk.clock())
+        assert after.state == "cancelled"
+        assert "T1 failed" in after.reason
         await desk.audit()

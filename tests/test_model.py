@@ -273,15 +273,14 @@ class Boards(RuleBasedStateMachine):
         name = self.names[who % len(self.names)]
         caller = Caller(Principal(f"p{who % len(self.names)}"))
         wanted = Wanted(since=since, budget_tokens=budget)
+        known = self.call(lambda: self.desk.agent(name)).acked
         seen = self.call(lambda: self.desk.board.read_context(caller, wanted, agent=name, run=self.desk.run))
         assert since <= seen.version_read <= version
         assert seen.more == (seen.version_read < version)
-        before = self.at_version(since)
-        assert before + seen.text == self.at_version(seen.version_read)
-        me = self.oracle.agents[name]
-        if since > me["acked"]:
-            me["seen"] = self.desk.clock()
-        me["acked"] = max(me["acked"], since)
+        assert self.at_version(since) + seen.text == self.at_version(seen.version_read)
+        assert self.call(lambda: self.desk.agent(name)).acked == max(known, since)
+        if since > known:
+            self.oracle.agents[name]["seen"] = self.desk.clock()
 
     def at_version(self, version: int) -> str:
         if version == 0:

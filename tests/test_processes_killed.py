@@ -5,6 +5,7 @@ patches that the servers check by running the suite; some of them are killed, an
 """
 
 import random
+import socket
 import sys
 import time
 from pathlib import Path
@@ -19,15 +20,17 @@ from delm_mcp.store.base import Tx
 from tests.outside import audited, commit, git, hall_in, repository
 from tests.outside_nursery import Nursery
 
-PARTS = 4
-LIMITS = {"lease_s": 2.0, "decide_grace_s": 0.2, "agent_live_s": 5.0, "max_losses": 50, "author_first_s": 1.0}
+PARTS = 3
+AGENTS = 2
+LIMITS = {"lease_s": 1.0, "decide_grace_s": 0.2, "agent_live_s": 5.0, "max_losses": 50, "author_first_s": 1.0}
 SUITE = {
     "whole.py": "import glob\n\n\ndef parts():\n    return sorted(glob.glob('part_*.txt'))\n",
+    "tests/__init__.py": "",
     "tests/test_whole.py": (
         "import time\nimport unittest\n\nfrom whole import parts\n\n\n"
         "class Whole(unittest.TestCase):\n"
         "    def test_every_part_can_be_read(self):\n"
-        "        time.sleep(0.2)\n"
+        "        time.sleep(0.1)\n"
         "        for part in parts():\n"
         "            with open(part) as file:\n"
         "                self.assertTrue(file.read())\n"
@@ -75,32 +78,64 @@ async def left(board: Path) -> tuple[list[Task], dict[str, str], int, str, str]:
         return await hall.board.store.read(action)
 
 
-def let_some_die(nursery: Nursery, chance: random.Random, kills: int, spec: dict[str, Any]) -> None:
-    """Kill random agents at random moments, and start one for each of them."""
-    for _ in range(kills):
-        until = time.monotonic() + chance.uniform(0.0, 1.2)
-        while (now := time.monotonic()) < until:
-            nursery.listen(until - now)
-        if not nursery.pids:
-            return
-        nursery.kill(chance.choice(sorted(nursery.pids)))
-        nursery.spawn(**spec, at_once=True)
+def wait_a_little(nursery: Nursery, chance: random.Random) -> None:
+    """Some lines and some time: until an agent has just claimed or proposed, and then a random moment."""
+    until = time.monotonic() + chance.uniform(0.0, 2.0)
+    while (now := time.monotonic()) < until:
+        nursery.listen(until - now)
 
 
-def survive(folder: Path, commits: list[str], home: Path, seed: int) -> None:
+def agents_die(nursery: Nursery, chance: random.Random, spec: dict[str, Any]) -> None:
+    """Agents that have servers of their own: some are killed, and others come."""
+    for _ in range(AGENTS):
+        nursery.spawn(**spec)
+    nursery.hear("ready", AGENTS, within_s=60)
+    nursery.go()
+    for _ in range(chance.randrange(1, 4)):
+        wait_a_little(nursery, chance)
+        if nursery.pids:
+            nursery.kill(chance.choice(sorted(nursery.pids)))
+            nursery.spawn(**spec, at_once=True)
+    nursery.finish(within_s=60)
+
+
+def servers_die(nursery: Nursery, chance: random.Random, spec: dict[str, Any]) -> None:
+    """Agents on one server over HTTP, which is killed and started again; so is one of the agents."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = {"serve": str(port), "board": spec["board"], "repo": spec["repo"]}
+    agent = {**spec, "url": f"http://127.0.0.1:{port}/mcp", "patient": True, "at_once": True}
+    nursery.spawn(**server)
+    serving = nursery.hear("ready", 1, within_s=60)[-1]["pid"]
+    for _ in range(AGENTS):
+        nursery.spawn(**agent)
+    nursery.hear("ready", AGENTS, within_s=60)
+    for _ in range(chance.randrange(1, 3)):
+        wait_a_little(nursery, chance)
+        nursery.kill(serving)
+        known = set(nursery.pids)
+        nursery.spawn(**server)
+        while not nursery.pids - known:
+            assert nursery.listen(30) is not None
+        (serving,) = nursery.pids - known
+    agents = sorted(nursery.pids - {serving})
+    if agents:
+        nursery.kill(chance.choice(agents))
+        nursery.spawn(**agent)
+    nursery.finish(within_s=60, besides=1)
+
+
+def survive(nursery: Nursery, project: tuple[Path, list[str]], home: Path, seed: int) -> None:
     """One round: work, kills, and what must hold afterwards."""
-    chance = random.Random(seed)  # noqa: S311
-    board = home / "board.db"
+    folder, commits = project
+    board = home / f"round-{seed}" / "board.db"
+    board.parent.mkdir()
     run = anyio.run(opened, board, folder)
-    spec: dict[str, Any] = {"board": str(board), "run": run, "commits": commits, "repo": str(folder)}
-    with Nursery() as nursery:
-        for _ in range(3):
-            nursery.spawn(**spec)
-        nursery.hear("ready", 3, within_s=60)
-        nursery.go()
-        let_some_die(nursery, chance, chance.randrange(1, 4), spec)
-        nursery.finish(within_s=60)
-        heard = nursery.heard
+    spec = {"board": str(board), "run": run, "commits": commits, "repo": str(folder)}
+    (servers_die if seed % 4 == 3 else agents_die)(nursery, random.Random(seed), spec)  # noqa: S311
+    heard = list(nursery.heard)
+    nursery.forget()
     check_what_is_left(board, folder, heard)
 
 
@@ -119,22 +154,23 @@ def check_what_is_left(board: Path, folder: Path, heard: list[dict[str, Any]]) -
 
 
 def rounds(project: tuple[Path, list[str]], home: Path, seeds: range) -> None:
-    for seed in seeds:
-        place = home / f"round-{seed}"
-        place.mkdir()
-        try:
-            survive(*project, place, seed)
-        except BaseException as error:
-            error.add_note(f"seed {seed}")
-            raise
+    with Nursery() as nursery:
+        for seed in seeds:
+            try:
+                survive(nursery, project, home, seed)
+            except BaseException as error:
+                error.add_note(f"seed {seed}")
+                raise
 
 
-def test_boards_survive_killed_agents_and_checks(project: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_boards_survive_killed_agents_servers_and_checks(
+    project: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     rounds(project, tmp_path, range(4))
 
 
 @pytest.mark.long
-def test_boards_survive_killed_agents_and_checks_in_many_rounds(
+def test_boards_survive_fifty_rounds_of_killed_agents_servers_and_checks(
     project: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    rounds(project, tmp_path, range(100, 160))
+    rounds(project, tmp_path, range(100, 152))

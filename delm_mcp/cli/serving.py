@@ -43,6 +43,7 @@ Commands = Annotated[
     ),
 ]
 GRACE_S = 5
+BACKLOG = 2048
 
 
 def stdio(
@@ -114,6 +115,7 @@ async def _listen(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen(BACKLOG)  # before we say so, because whoever reads it connects at once
         except OSError as error:
             raise ConfigError(
                 f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}.",
@@ -128,11 +130,9 @@ async def _listen(
         )
         shown = f"[{host}]" if ":" in host else host
         guard = "bearer tokens" if with_tokens else "no tokens: whoever reaches this port"
-        err.print(
-            f"delm-mcp listens on http://{shown}:{actual}/mcp ({guard})", highlight=False, soft_wrap=True
-        )
+        greeting = f"delm-mcp listens on http://{shown}:{actual}/mcp ({guard})"
         server = _Server(config)
-        async with beside(partial(_end_on_signal, server, board)):
+        async with beside(partial(_end_on_signal, server, board, greeting)):
             await server.serve(sockets=[listener])
 
 
@@ -144,9 +144,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _end_on_signal(server: uvicorn.Server, board: Board) -> None:
+async def _end_on_signal(server: uvicorn.Server, board: Board, greeting: str) -> None:
     """A first signal ends the server in order: open waits are answered, then it stops listening."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        err.print(greeting, highlight=False, soft_wrap=True)  # whoever reads it may send one at once
         async for _ in signals:
             server.force_exit = server.should_exit
             server.should_exit = board.closing = True

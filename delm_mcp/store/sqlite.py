@@ -238,10 +238,10 @@ class SqliteTx:
         return [tuple(json.loads(needs)) for (needs,) in rows]
 
     def needed_by(self, task: TaskId) -> list[Task]:
-        return self._all(TASK, "JOIN dep ON dep.task = task.id WHERE dep.needs = ? ORDER BY task.id", task)
+        return self._all(TASK, "JOIN dep ON dep.task = task.id WHERE dep.needs = ? ORDER BY dep.task", task)
 
     def waits_for(self, task: TaskId) -> list[Task]:
-        return self._all(TASK, "JOIN dep ON dep.needs = task.id WHERE dep.task = ? ORDER BY task.id", task)
+        return self._all(TASK, "JOIN dep ON dep.needs = task.id WHERE dep.task = ? ORDER BY dep.needs", task)
 
     def entry(self, entry: EntryId) -> Entry | None:
         return self._one(ENTRY, "WHERE id = ?", entry)
@@ -298,13 +298,15 @@ class SqliteTx:
             (now, latest),
         ).fetchall()
         runs = [run for (run,) in busy]
-        where = (
-            f"WHERE name IN ({_marks(names)}) AND state <> 'done' "
-            "AND (state = 'waiting' OR lease_until < ? OR lease_until > ?) "
-            f"AND (name <> 'command' OR (run NOT IN ({_marks(runs)}) "
-            "AND ('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?))) ORDER BY id LIMIT 1"
-        )
-        return self._one(CHECKS, where, *names, now, latest, *runs, repo, repo)
+        free = "state <> 'done' AND (state = 'waiting' OR lease_until < ? OR lease_until > ?)"
+        mine = f"run NOT IN ({_marks(runs)}) AND ('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?)"
+        found: list[Check | None] = []
+        for name in names:
+            where, bound = f"INDEXED BY checks_open WHERE name = ? AND {free}", [name, now, latest]
+            if name == "command":
+                where, bound = f"{where} AND {mine}", [*bound, *runs, repo, repo]
+            found.append(self._one(CHECKS, f"{where} ORDER BY id LIMIT 1", *bound))
+        return min((check for check in found if check), key=lambda check: check.id, default=None)
 
     def checks_moved_at(self, run: RunId, name: str) -> float:
         row = self._db.execute(

@@ -15,6 +15,7 @@ CREATE TABLE agent (
     acked INTEGER NOT NULL, told INTEGER NOT NULL,
     UNIQUE (run, name)
 );
+CREATE INDEX agent_run ON agent (run);
 CREATE INDEX agent_home ON agent (principal, name, id);
 
 CREATE TABLE task (

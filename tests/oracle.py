@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LEASE_S, LEASE_MAX_S = 100.0, 350.0
-ATTEMPTS, LOSSES, ROUNDS, REJECTIONS = 2, 2, 2, 2
+ATTEMPTS, LOSSES, ROUNDS, REJECTIONS = 2, 2, 2, 3
 GRACE_S, AUTHOR_S, LIVE_S, CHECK_S = 10.0, 30.0, 1000.0, 30.0
 UNFINISHED = {"blocked", "ready", "leased", "submitted"}
 
@@ -244,7 +244,15 @@ class Oracle:
             task["token"] = ""
 
     def give_up(self, task_id: int, token: str) -> None:
-        task = self.show(task_id, token)
+        self._give_up(self.show(task_id, token))
+
+    def _count_rejection(self, task: dict[str, Any]) -> None:
+        task["rejections"] += 1
+        if task["rejections"] >= REJECTIONS:
+            task["rejections"] = 0
+            self._give_up(task)
+
+    def _give_up(self, task: dict[str, Any]) -> None:
         if task["kind"] == "decide" and not self.drained(but=task["id"]):
             task["state"] = "cancelled"
             return
@@ -303,6 +311,7 @@ class Oracle:
         self.entries[number] = kept
         if not self._sound(kept):
             kept["state"] = "rejected"
+            self._count_rejection(task)
         elif quoted is None:
             self._admit(kept)
         else:

@@ -237,6 +237,23 @@ async def test_giving_up_counts_as_an_attempt_and_the_last_one_fails_the_task(de
         await desk.propose(held, result())
 
 
+async def test_refused_proposals_without_end_count_as_giving_up(desk: Desk) -> None:
+    await desk.open("one", policy=limits(max_rejections=3, max_attempts=2))
+    held = await desk.hold()
+    label = ids_of([held])[0]
+    for number in (1, 2):
+        bad = await desk.propose(held, fact(f"Try number {number} should work"))
+        assert bad.task_state == "leased"
+    last = await desk.propose(held, fact("Try number 3 should work"))
+    assert (last.state, last.task_state) == ("rejected", "ready")
+    assert "same lease" not in last.next
+    row = await desk.task(label)
+    assert (row.attempts, row.rejections, row.token) == (1, 0, "")
+    assert "3 proposals refused" in row.reason
+    async with refused(desk, LeaseLost, f"{label}, which is ready"):
+        await desk.propose(held, result())
+
+
 async def test_a_cancelled_task_tells_its_holder_why_when_it_comes_back(desk: Desk) -> None:
     held = await desk.hold(task="T1")
     await desk.admit(held, result())

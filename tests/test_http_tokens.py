@@ -62,8 +62,9 @@ async def caller(transport: httpx2.ASGITransport, secret: str, mode: Mode = "aut
 
 async def status(transport: httpx2.ASGITransport, secret: str | None) -> int:
     """The HTTP status that a plain request with this token gets."""
-    shown = {} if secret is None else {"Authorization": f"Bearer {secret}".encode("latin-1")}
-    headers = {name: value.encode() for name, value in ACCEPT.items()} | shown
+    headers = {name.encode(): value.encode() for name, value in ACCEPT.items()}
+    if secret is not None:
+        headers[b"Authorization"] = f"Bearer {secret}".encode("latin-1")
     async with httpx2.AsyncClient(transport=transport) as http:
         answer = await http.post("http://127.0.0.1:8722/mcp", headers=headers, json=LIST)
         if answer.status_code == 401:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -9,8 +10,8 @@ from mcp import Client
 from mcp_types import TextResourceContents
 
 from delm_mcp.board.adding import NewTask
-from delm_mcp.domain.model import Caller, Command, Principal
-from tests.outside import ADA, MODES, SEEN, Hall, Mode, ask, do, finish, hall_in, hold, refused
+from delm_mcp.domain.model import Caller, Command, Principal, Role
+from tests.outside import MODES, SEEN, Hall, Mode, ask, do, finish, hall_in, hold, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -358,16 +359,17 @@ async def test_a_wait_ends_as_soon_as_there_is_work(hall: Hall, mode: Mode) -> N
 
 async def test_a_caller_who_may_only_read_can_read(hall: Hall, mode: Mode) -> None:
     await hall.open("first")
-    observer = Caller(Principal("eve"), role=type(ADA.role)("observer"))
+    observer = Caller(Principal("eve"), role=Role.OBSERVER)
     async with Client(hall.server(observer), mode=mode) as client:
         before = await hall.rows()
         assert not (await ask(client, "read_context")).is_error
-        for tool, arguments in {
+        calls: dict[str, dict[str, Any]] = {
             "claim_task": {},
             "propose_update": {"kind": "fact", "gist": GIST},
             "verify": {"entry": "E1", "verdict": "pass", "reason": "yes"},
             "add_tasks": {"tasks": [{"subject": "more"}]},
             "update_task": {"lease": "T1.abcdef", "action": "renew"},
-        }.items():
+        }
+        for tool, arguments in calls.items():
             await refused(client, tool, "may only read", "role agent", **arguments)
         assert await hall.rows() == before

@@ -57,9 +57,9 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("claim_task", {"run": "r-none"}, ["no run", "Runs here"]),
     ("claim_task", {"agent": SECRET * 10}, ["agent", "64"]),
     ("read_context", {"since": -1}, ["since", "0"]),
-    ("read_context", {"since": 99}, ["since=99", "is at 0"]),
+    ("read_context", {"since": 99}, ["since=99", "0"]),
     ("read_context", {"since": 10**30}, ["since"]),
-    ("read_context", {"at": 99}, ["at=99", "is at 0"]),
+    ("read_context", {"at": 99}, ["at=99", "0"]),
     ("read_context", {"view": SECRET}, ["view", "context", "queue", "why"]),
     ("read_context", {"level": SECRET}, ["level", "gist", "summary", "raw"]),
     ("read_context", {"kind": SECRET}, ["kind", "patch"]),
@@ -154,13 +154,14 @@ async def test_refusals_are_the_same_in_both_eras(hall: Hall, mode: Mode) -> Non
 async def test_a_value_that_does_not_fit_is_never_repeated(hall: Hall) -> None:
     await hall.open("mend it")
     async with Client(hall.server()) as client:
-        for tool, arguments in (
+        calls: list[tuple[str, dict[str, Any]]] = [
             ("claim_task", {"wait_s": SECRET}),
             ("read_context", {"view": SECRET}),
             ("propose_update", {"kind": "fact", "gist": GIST, "evidence": [{"type": SECRET, "ref": "x"}]}),
             ("add_tasks", {"tasks": [{"subject": SECRET * 50}]}),
             ("claim_task", {"tags": {"a": SECRET}}),
-        ):
+        ]
+        for tool, arguments in calls:
             answer = await refused(client, tool, **arguments)
             assert SECRET not in answer.text
             assert SECRET not in json.dumps(answer.facts)
@@ -172,11 +173,12 @@ async def test_somebody_elses_lease_and_agent_are_refused(hall: Hall, mode: Mode
         mine = await hold(ada)
         before = await hall.rows()
         wrong = f"{mine['task']['id']}.{'a' * 12}"
-        for tool, arguments in {
+        calls: dict[str, dict[str, Any]] = {
             "update_task": {"action": "release"},
             "propose_update": {"kind": "fact", "gist": GIST, "evidence": SEEN},
             "add_tasks": {"tasks": [{"subject": "x"}]},
-        }.items():
+        }
+        for tool, arguments in calls.items():
             answer = await refused(bob, tool, "claim_task", lease=wrong, **arguments)
             assert mine["lease"] not in answer.text
         answer = await refused(bob, "claim_task", "somebody else", agent=mine["agent"])
@@ -318,7 +320,7 @@ async def test_hostile_text_in_a_goal_or_in_why_a_run_ended_stays_fenced(hall: H
 async def test_hostile_names_of_tools_and_arguments_cannot_forge_lines(hall: Hall, mode: Mode) -> None:
     await hall.open("a")
     async with Client(hall.server(), mode=mode) as client:
-        for tool, arguments in (
+        calls: list[tuple[str, dict[str, Any]]] = [
             (FORGERY, {}),
             ("claim_task", {FORGERY: 1}),
             ("propose_update", {"kind": "fact", "gist": GIST, "evidence": [{FORGERY: "x"}]}),
@@ -330,7 +332,8 @@ async def test_hostile_names_of_tools_and_arguments_cannot_forge_lines(hall: Hal
             ("add_tasks", {"tasks": [{"subject": "x", "after": [FORGERY[:20]]}]}),
             ("read_context", {"entries": [FORGERY[:20]]}),
             ("verify", {"entry": FORGERY[:20], "verdict": "pass", "reason": "x"}),
-        ):
+        ]
+        for tool, arguments in calls:
             answer = await refused(client, tool, **arguments)
             assert_honest(answer.text)
 

@@ -539,7 +539,7 @@ def _proposed(op: Operation, entry: Entry, replayed: bool) -> Proposed:
         replayed=replayed,
         version=version,
         news=news,
-        next=_after_proposal(entry, run, replayed),
+        next=_after_proposal(entry, run, replayed, lost=task is not None and not task.token),
     )
 
 
@@ -553,12 +553,14 @@ def _conflicts(op: Operation, entry: Entry) -> tuple[str, ...]:
     return tuple(rendering.unfold(row, "gist").rstrip("\n") for row in unique.values())
 
 
-def _after_proposal(entry: Entry, run: Run, replayed: bool) -> str:
+def _after_proposal(entry: Entry, run: Run, replayed: bool, *, lost: bool) -> str:
     if run.state is not RunState.OPEN:
         return "Stop: the run is finished."
     match entry.state:
         case EntryState.PENDING:
             return f"claim_task(agent={entry.agent}): the verdict on {entry.label} comes as news."
+        case EntryState.REJECTED if lost:
+            return f"The task is no longer yours: claim_task(agent={entry.agent})"
         case EntryState.REJECTED:
             again = (
                 " (This call was answered before; to have it judged again, pass a new request_id.)"

@@ -106,6 +106,8 @@ def submit(
     failed = next((receipt for receipt in receipts if receipt.verdict is not Verdict.PASS), None)
     if failed is not None:
         rejected = replace(entries.transition(entry, entries.Event.REJECT), reason=_reason(failed))
+        if author.task is not None:
+            queue.count_rejection(op, author.task, rejected.reason)
         return op.tx.insert(replace(rejected, decided_at=op.now))
     outside = admission.outside_checks(proposal, board)
     if not outside:
@@ -377,7 +379,8 @@ def reject(op: Operation, entry: Entry, reason: str, *, quick: bool) -> Entry:
         other = op.tx.leased_to(task.run, task.agent)
         if quick and other is None:
             until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
-            op.tx.update(task, replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until))
+            held = replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until)
+            queue.count_rejection(op, op.tx.update(task, held), reason)
         else:
             op.tx.update(
                 task,

@@ -234,6 +234,16 @@ def release(op: Operation, seat: Seat, note: str) -> Task:
     return _back(op, seat.task, after)
 
 
+def count_rejection(op: Operation, task: Task, reason: str) -> Task:
+    """A proposal under this lease was refused; too many of them count as giving the task up."""
+    limits = op.policy(op.run(task.run)).limits
+    if task.rejections + 1 < limits.max_rejections:
+        return op.tx.update(task, replace(task, rejections=task.rejections + 1))
+    spent = replace(task, rejections=0)
+    why = f"{limits.max_rejections} proposals refused, last: {shortened(reason, 300)}"
+    return _back(op, task, tasks.given_up(spent, reason=why, limits=limits))
+
+
 def _said(seat: Seat, note: str) -> str:
     """An agent's note as others read it: fenced, because it is not our voice."""
     return f"{seat.agent.name} says {fenced(shortened(note, 500))}" if note.strip() else ""

@@ -147,7 +147,9 @@ class _Server(uvicorn.Server):
 async def _end_on_signal(server: uvicorn.Server, board: Board, greeting: str) -> None:
     """A first signal ends the server in order: open waits are answered, then it stops listening."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        err.print(greeting, highlight=False, soft_wrap=True)  # whoever reads it may send one at once
+        err.print(
+            greeting, markup=False, highlight=False, soft_wrap=True
+        )  # whoever reads it may send one at once
         async for _ in signals:
             server.force_exit = server.should_exit
             server.should_exit = board.closing = True

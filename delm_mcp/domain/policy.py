@@ -87,7 +87,7 @@ class Limits(_Section):
     lease_s: float = Field(default=300.0, ge=0.05, le=86_400)
     lease_max_s: float = Field(default=14_400.0, ge=0.05, le=604_800)
     max_attempts: int = Field(default=3, ge=1, le=100)
-    max_rejections: int = Field(default=10, ge=1, le=1000)
+    max_rejections: int = Field(default=20, ge=1, le=1000)
     max_losses: int = Field(default=5, ge=0, le=100)
     max_rounds: int = Field(default=8, ge=0, le=1000)
     max_tasks: int = Field(default=5000, ge=1, le=10_000_000)

@@ -299,7 +299,8 @@ class SqliteTx:
         ).fetchall()
         runs = [run for (run,) in busy]
         free = "state <> 'done' AND (state = 'waiting' OR lease_until < ? OR lease_until > ?)"
-        mine = f"run NOT IN ({_marks(runs)}) AND ('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?)"
+        here = "('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?)"
+        mine = f"run NOT IN ({_marks(runs)}) AND {here}"
         found: list[Check | None] = []
         for name in names:
             where, bound = f"INDEXED BY checks_open WHERE name = ? AND {free}", [name, now, latest]

@@ -103,12 +103,13 @@ def local_principal(unique: str) -> str:
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
 
 
-def load_policy(wish: str, protect: tuple[str, ...] | None) -> Policy:
+def load_policy(wish: str, protect: tuple[str, ...], default: tuple[str, ...]) -> Policy:
     """A policy from a preset's name or a TOML file.
 
     Args:
         wish: `open`, `standard`, `strict`, or a path.
-        protect: Globs that replace the policy's, or None to keep them.
+        protect: Globs that replace the policy's; empty to keep them.
+        default: Globs for a policy that names none.
 
     Raises:
         ConfigError: No such preset or file, or a fault in it; says where.
@@ -123,8 +124,8 @@ def load_policy(wish: str, protect: tuple[str, ...] | None) -> Policy:
             raise ConfigError(f"{wish} cannot be read: {error.strerror}.", "Check the path.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{wish} is not TOML: {error}.", "Mend it there.") from error
-    if protect is not None and "protect" not in settings:
-        settings = {**settings, "protect": list(protect)}
+    globs = protect or settings.get("protect", default)
+    settings = {**settings, "protect": list(globs) if isinstance(globs, tuple) else globs}
     return build(settings, origin)
 
 
@@ -135,7 +136,12 @@ def parse_command(text: str, timeout_s: float) -> Command:
         ConfigError: It cannot be split into words.
     """
     head, sign, rest = text.partition("=")
-    name, words = (head, rest) if sign and head.isidentifier() else ("check", text)
+    named = bool(sign) and head.isidentifier()
+    if named and head.isupper():
+        raise ConfigError(
+            f"--check {text!r} begins with a variable.", f'Set it with env: --check "env {text}".'
+        )
+    name, words = (head, rest) if named else ("check", text)
     try:
         argv = tuple(shlex.split(words))
     except ValueError as error:

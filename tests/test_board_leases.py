@@ -242,9 +242,9 @@ async def test_refused_proposals_without_end_count_as_giving_up(desk: Desk) -> N
     held = await desk.hold()
     label = ids_of([held])[0]
     for number in (1, 2):
-        bad = await desk.propose(held, fact(f"Try number {number} should work"))
+        bad = await desk.propose(held, result(f"Try number {number} should work"))
         assert bad.task_state == "leased"
-    last = await desk.propose(held, fact("Try number 3 should work"))
+    last = await desk.propose(held, result("Try number 3 should work"))
     assert (last.state, last.task_state) == ("rejected", "ready")
     assert "same lease" not in last.next
     row = await desk.task(label)

@@ -55,7 +55,6 @@ async def test_the_text_of_a_secret_is_nowhere_in_the_file(desk: Desk, proposal:
     assert "contains a secret" in bad.reasons[0]
     assert TOKEN not in repr(bad)
     await desk.audit()
-    await desk.store.checkpoint()
     with sqlite3.connect(desk.path) as db:
         dumped = "\n".join(db.iterdump())
     db.close()

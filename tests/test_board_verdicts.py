@@ -11,7 +11,7 @@ from delm_mcp.board.examining import Examiner
 from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
 from delm_mcp.domain.model import Caller, Entry, Run, Source
 from delm_mcp.domain.policy import build
-from delm_mcp.errors import CheckUnavailable, LeaseLost
+from delm_mcp.errors import CheckUnavailable, Conflict, LeaseLost
 from tests.boards import (
     ADA,
     BOB,
@@ -52,7 +52,7 @@ async def test_a_result_that_is_being_checked_is_not_claimable_and_its_lease_wai
         other = await desk.claim(BOB)
         assert other.task is None
         assert "1 submitted" in other.reason
-        async with refused(desk, LeaseLost, "being checked"):
+        async with refused(desk, Conflict, "being checked"):
             await desk.propose(held, fact("The lexer counts a tab as eight columns"))
         desk.clock.advance(CHECK_LEASE_S + 1)
         assert await desk.board.checker.run_next()

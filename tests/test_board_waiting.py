@@ -70,6 +70,9 @@ class Watched:
     async def status(self) -> StoreStatus:
         return await self.inner.status()
 
+    async def backup(self, target: Path) -> None:
+        await self.inner.backup(target)
+
     async def check_integrity(self) -> str:
         return await self.inner.check_integrity()
 

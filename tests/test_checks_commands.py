@@ -116,7 +116,7 @@ async def test_a_repair_passes_and_a_patch_that_breaks_something_does_not(scene:
     assert "1 test that did not pass on head" in good.reason
     assert bad.verdict == "fail"
     assert "1 test no longer passes" in bad.reason
-    assert "`test_app::test_halve`" in bad.reason
+    assert "«test_app::test_halve»" in bad.reason
 
 
 async def test_a_patch_that_deletes_its_failing_test_is_refused_with_and_without_protection(

@@ -104,7 +104,7 @@ def test_a_test_that_passed_may_not_fail_err_be_skipped_or_vanish(now: dict[str,
         judged = judge_patch(before, saw(1, now), cited=cited)
         assert judged.verdict == "fail"
         assert word in judged.reason
-        assert "`a`" in judged.reason
+        assert "«a»" in judged.reason
         assert "Fix those and propose again" in judged.reason
 
 
@@ -112,7 +112,7 @@ def test_a_cited_command_needs_a_test_that_passes_now_and_did_not_before() -> No
     tests = results(passed="a", failed="b")
     cited = judge_patch(at_base(1, tests), saw(1, tests), cited=True)
     assert cited.verdict == "fail"
-    assert "`b`" in cited.reason
+    assert "«b»" in cited.reason
     assert judge_patch(at_base(1, tests), saw(1, tests), cited=False).verdict == "pass"
 
 
@@ -130,7 +130,7 @@ def test_a_command_that_exited_0_on_head_has_to_exit_0() -> None:
     with_a_failing_test = saw(1, results(passed="a b", failed="c"))
     judged = judge_patch(before, with_a_failing_test, cited=True)
     assert judged.verdict == "fail"
-    assert "`c`" in judged.reason
+    assert "«c»" in judged.reason
     coverage_too_low = saw(2, results(passed="a"))
     assert judge_patch(before, coverage_too_low, cited=False).verdict == "fail"
 
@@ -155,13 +155,13 @@ def test_a_report_that_is_missing_with_the_patch_fails_it() -> None:
 
 
 def test_reasons_stay_short_and_facts_bounded_for_any_number_of_tests() -> None:
-    names = [f"{'`evil` ' * 100}{number}" for number in range(2_000)]
+    names = [f"{'«evil» ' * 100}{number}" for number in range(2_000)]
     judged = judge_patch(at_base(0, dict.fromkeys(names, "passed")), saw(1, {}), cited=True)
     assert judged.verdict == "fail"
     assert "2000 tests" in judged.reason
     assert "and 1995 more" in judged.reason
     assert len(judged.reason) < 1_500
-    assert judged.reason.count("`") == 10
+    assert judged.reason.count("«") == judged.reason.count("»") == 5
     broken = judged.facts["broken"]
     assert isinstance(broken, list)
     assert (len(broken), judged.facts["broken_count"]) == (50, 2_000)

@@ -285,7 +285,7 @@ def test_a_log_and_tables_that_were_cut_together_are_caught_by_a_head_that_was_w
     assert audit(copied)[0] == 0
     code, text = audit(copied, "--head", later)
     assert code == 1
-    assert "does not contain the head" in text
+    assert "no log here contains the head" in text
 
 
 def rechained(board: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_preset_with_changes_keeps_the_rest_of_the_preset() -> None:
         ({"limits": {"lease_s": -1}}, "limits.lease_s", "greater than or equal"),
         ({"limits": {"max_rounds": "many"}}, "limits.max_rounds", "'many'"),
         ({"command": {"fail_at_base": "maybe"}}, "command.fail_at_base", "'require' or 'note'"),
-        ({"peers": {"approvals": 0}}, "peers.approvals", "greater than or equal to 1"),
+        ({"command": {"max_tries": 0}}, "command.max_tries", "greater than or equal to 1"),
         ({"limits": 3}, "limits", "3"),
         ({"fact": {"checks": ["judge"]}}, "fact.checks", "Leave judge out"),
     ],

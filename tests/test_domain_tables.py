@@ -179,16 +179,15 @@ def agent(*tags: str, seen_at: float = 0.0) -> Agent:
 @pytest.mark.parametrize(
     ("activity", "agents", "expected"),
     [
-        (Activity(0, 0, 0, []), [], True),
-        (Activity(1, 0, 0, []), [], False),
-        (Activity(0, 1, 0, []), [], False),
-        (Activity(0, 0, 1, []), [], False),
-        (Activity(0, 0, 0, [()]), [], False),
-        (Activity(0, 0, 0, [("gpu",)]), [], True),
-        (Activity(0, 0, 0, [("gpu",)]), [agent("gpu")], False),
-        (Activity(0, 0, 0, [("gpu",)]), [agent("gpu", seen_at=-601)], True),
-        (Activity(0, 0, 0, [("gpu", "web")]), [agent("gpu"), agent("web")], True),
-        (Activity(0, 0, 0, [("x",), ("gpu",)]), [agent("gpu", "web")], False),
+        (Activity(0, 0, []), [], True),
+        (Activity(1, 0, []), [], False),
+        (Activity(0, 1, []), [], False),
+        (Activity(0, 0, [()]), [], False),
+        (Activity(0, 0, [("gpu",)]), [], True),
+        (Activity(0, 0, [("gpu",)]), [agent("gpu")], False),
+        (Activity(0, 0, [("gpu",)]), [agent("gpu", seen_at=-601)], True),
+        (Activity(0, 0, [("gpu", "web")]), [agent("gpu"), agent("web")], True),
+        (Activity(0, 0, [("x",), ("gpu",)]), [agent("gpu", "web")], False),
     ],
 )
 def test_a_run_is_drained_when_nobody_here_can_move_anything(

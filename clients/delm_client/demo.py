@@ -285,7 +285,7 @@ async def listen(scene: Scene, label: str, process: Process) -> None:
             for line in lines:
                 try:
                     scene.hear(json.loads(line))
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, TypeError):
                     scene.notes.append(f"{label} printed: {line[:200]}")
     code = await process.wait()
     view = scene.agents[label]
@@ -293,6 +293,10 @@ async def listen(scene: Scene, label: str, process: Process) -> None:
         view.spent_s[view.phase] += time.monotonic() - view.since
     view.phase = "gone"
     view.ended = view.ended or ("killed" if code < 0 else f"exit {code}")
+    if code > 0:
+        log = scene.folder / f"{label}.log"
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        scene.notes.append(f"{label} ended with code {code}: {' '.join(said)} (see {log})")
 
 
 async def watch(scene: Scene, session: Session) -> None:
@@ -333,8 +337,7 @@ async def run(wish: Wish, scene: Scene, show: Callable[[Scene], Coroutine[Any, A
     Args:
         show: Called a few times a second to draw the scene.
 
-    Raises:
-        DemoError: It took longer than `timeout_s`.
+    When `timeout_s` is over, the team is stopped.
     """
     project = scene.folder / "project"
     async with (
@@ -352,7 +355,7 @@ async def run(wish: Wish, scene: Scene, show: Callable[[Scene], Coroutine[Any, A
                     listeners.start_soon(listen, scene, label, process)
         group.cancel_scope.cancel()
     if limit.cancelled_caught:
-        raise DemoError(f"The team was stopped after {wish.timeout_s:.0f} s; raise --timeout.")
+        scene.notes.append(f"The team was stopped after {wish.timeout_s:.0f} s; --timeout gives it more.")
 
 
 def board_status(scene: Scene) -> dict[str, Any]:

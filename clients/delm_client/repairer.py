@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from delm_client.git import at, blob_of, commit_file, head_of
+from delm_client.git import GitError, at, blob_of, commit_file, head_of
 from delm_client.repair import (
     Budget,
     Candidate,
@@ -32,10 +32,11 @@ from delm_client.repair import (
     resolve,
     search,
 )
-from delm_client.session import BoardError, Session, connected
+from delm_client.session import BoardError, BoardGone, Session, connected
 
 WAIT_S = 20
 LISTED_MAX = 150
+GIST_CHARS = 440
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,27 @@ class Repairer:
                 await self._answer(lease)
             else:
                 await self._repair(Target(**_target(task["detail"])), lease)
+        except BoardGone:
+            raise
         except BoardError as error:
-            # A lost lease or an ended run: whatever it is, the next claim says how to go on.
+            # A lost lease or an ended run: the next claim says how to go on. If the task is still ours,
+            # somebody else should have it.
             self._story.tell("refused", task=task["id"], reason=str(error))
-        except RepairError as error:
-            await self._board.call("update_task", lease=lease, action="fail", note=str(error)[:1500])
+            await self._leave(lease, "release", str(error))
+        except (RepairError, GitError) as error:
             self._story.tell("gave_up", task=task["id"], reason=str(error))
+            await self._leave(lease, "fail", str(error))
         finally:
             self._story.phase("waiting")
+
+    async def _leave(self, lease: str, action: str, note: str) -> None:
+        """Give the task back, if it is ours to give."""
+        try:
+            await self._board.call("update_task", lease=lease, action=action, note=note[:1500])
+        except BoardGone:
+            raise
+        except BoardError as error:
+            self._story.tell("refused", reason=str(error))
 
     # -- the answer ------------------------------------------------------------------------------
 
@@ -128,11 +142,7 @@ class Repairer:
         patches = await self._entries("patch")
         others = await self._entries("fact")
         rest = [entry["entry"] for entry in [*patches, *others]][-50:]
-        gist = (
-            f"{len(patches)} patches are admitted on head"
-            if patches
-            else "No single edit repairs anything here"
-        )
+        gist = f"{len(patches)} patches are admitted on head" if patches else "No patch is admitted on head"
         self._story.phase("checking", task="decide")
         answer = await self._board.call(
             "propose_update",
@@ -145,8 +155,9 @@ class Repairer:
         )
         answer = await self._decided(answer)
         if answer["state"] != "admitted":
-            reason = " ".join(answer.get("reasons", ()))[:1500] or "the answer was not admitted"
-            await self._board.call("update_task", lease=lease, action="fail", note=reason)
+            await self._leave(
+                lease, "fail", " ".join(answer.get("reasons", ())) or "the answer was not admitted"
+            )
 
     async def _entries(self, kind: str) -> list[dict[str, Any]]:
         """The live entries of a kind, page by page."""
@@ -222,8 +233,10 @@ class Repairer:
             await self._board.call(
                 "propose_update",
                 kind="fail",
-                gist=f"No {event.scope.family} edit in {where} makes {event.scope.target} pass, "
-                f"{event.tried} were tried",
+                gist=_gist(
+                    f"No {event.scope.family} edit in {where} makes {event.scope.target} pass, "
+                    f"{event.tried} were tried"
+                ),
                 scope=scope[:500],
                 evidence=[
                     {
@@ -235,6 +248,8 @@ class Repairer:
                 agent=self.name,
                 run=self._place.run,
             )
+        except BoardGone:
+            raise
         except BoardError as error:
             self._story.tell("refused", reason=str(error))
 
@@ -249,7 +264,7 @@ class Repairer:
         answer = await self._board.call(
             "propose_update",
             kind="patch",
-            gist=gist[:400],
+            gist=_gist(gist),
             raw=event.diff,
             evidence=[{"type": "command", "ref": "check", "text": commit}],
             completes=True,
@@ -270,6 +285,8 @@ class Repairer:
         if "does not apply on head" in reasons:
             return "again"
         refused.add(edit.id)
+        # The task may have gone back to the queue while the check ran; showing the lease takes it again.
+        await self._board.call("update_task", lease=lease, action="renew")
         at(self._place.worktree, f"{commit}^")
         self._story.phase("working", target=target.name)
         return "go on"
@@ -287,20 +304,28 @@ class Repairer:
         """No candidate is left: the target passes already, or cannot be repaired by one edit."""
         if event.reason is Reason.ALREADY_PASSING:
             head = head_of(self._place.worktree, self._place.run, self._place.base)
-            await self._board.call(
+            answer = await self._board.call(
                 "propose_update",
                 kind="fact",
-                gist=f"{target.name} passes at {head[:12]} without a patch of its own",
+                gist=_gist(f"{target.name} passes at {head[:12]} without a patch of its own"),
                 evidence=[{"type": "command", "ref": "check", "text": head}],
                 completes=True,
                 lease=lease,
             )
+            answer = await self._decided(answer)
             self._story.tell("passes", target=target.name)
+            if answer["state"] != "admitted":
+                await self._leave(lease, "fail", " ".join(answer.get("reasons", ())))
             return
         counts = event.counts
         note = f"{event.detail} ({counts.mutants} mutants, {counts.scopes_skipped} scopes ruled out before)"
         await self._board.call("update_task", lease=lease, action="fail", note=note[:1500])
         self._story.tell("gave_up", target=target.name, reason=note)
+
+
+def _gist(text: str) -> str:
+    """Within what everybody reads."""
+    return text if len(text) <= GIST_CHARS else text[: GIST_CHARS - 1] + "…"
 
 
 def task_detail(target: Target) -> str:
@@ -360,7 +385,7 @@ def main() -> None:
         anyio.run(_main, place, given.label)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (BoardError, RepairError) as error:
+    except (BoardError, RepairError, GitError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
 

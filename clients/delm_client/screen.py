@@ -5,8 +5,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from rich import markup
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,6 +15,11 @@ from rich.text import Text
 from delm_client.demo import AgentView, Scene
 
 PHASES = {"working": "cyan", "checking": "magenta", "waiting": "yellow", "starting": "dim", "gone": "dim"}
+
+
+def escape(text: str) -> str:
+    """Text of agents for a terminal: one line of printable characters, without markup."""
+    return markup.escape("".join(char if char.isprintable() else " " for char in text))
 
 
 def _grid(*headings: str) -> Table:

@@ -11,10 +11,15 @@ from typing import Any
 import anyio
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
 
 
 class BoardError(Exception):
     """The board refused a call; the text says why and what would work."""
+
+
+class BoardGone(BoardError):
+    """The connection to the board is lost; nothing more can be asked of it."""
 
 
 def server_command() -> list[str]:
@@ -43,7 +48,10 @@ class Session:
             BoardError: The board refused it.
         """
         async with self._lock:
-            result = await self._client.call_tool(tool, arguments)
+            try:
+                result = await self._client.call_tool(tool, arguments)
+            except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+                raise BoardGone(f"The board's server did not answer {tool}: {error}") from error
         if result.is_error:
             texts = [getattr(part, "text", "") for part in result.content]
             raise BoardError(" ".join(texts) or f"{tool} failed")
@@ -69,5 +77,24 @@ async def connected(
         cwd=cwd,
         env={**os.environ, "DELM_PRINCIPAL": principal, **(extra or {})},
     )
-    async with Client(stdio_client(parameters)) as client:
-        yield Session(client)
+    failure: Exception | None = None
+    try:
+        async with Client(stdio_client(parameters)) as client:
+            try:
+                yield Session(client)
+            except Exception as error:  # leaves as it is, and not in the client's exception group
+                failure = error
+    except Exception as error:
+        if failure is None:
+            raise BoardError(
+                f"The board's server could not be reached or ended early: {_first(error)}"
+            ) from error
+    if failure is not None:
+        raise failure
+
+
+def _first(error: BaseException) -> str:
+    """What lies at the bottom of nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__

@@ -73,11 +73,17 @@ def _refuse_odd(item: NewTask, number: int) -> None:
                 f"Task {number}: {name} has {len(text)} characters; the limit is {limit}.", "Shorten it."
             )
     if abs(item.priority) > tasks.MAX_PRIORITY:
-        raise InvalidInput(f"Task {number}: priority {item.priority} is not within ±{tasks.MAX_PRIORITY}.")
+        raise InvalidInput(
+            f"Task {number}: priority {item.priority} is not within ±{tasks.MAX_PRIORITY}.", "Choose another."
+        )
     if not 1 <= item.copies <= MAX_COPIES:
-        raise InvalidInput(f"Task {number}: copies {item.copies} is not within 1 to {MAX_COPIES}.")
+        raise InvalidInput(
+            f"Task {number}: copies {item.copies} is not within 1 to {MAX_COPIES}.", "Choose another."
+        )
     if len(item.after) > MAX_AFTER:
-        raise InvalidInput(f"Task {number} waits for {len(item.after)} tasks; the limit is {MAX_AFTER}.")
+        raise InvalidInput(
+            f"Task {number} waits for {len(item.after)} tasks; the limit is {MAX_AFTER}.", "Name fewer."
+        )
     clean_tags(item.needs)
 
 

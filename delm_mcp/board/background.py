@@ -13,14 +13,14 @@ async def beside(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
 
     An exception of the body leaves as it is, not wrapped in a group; one of the work ends the body.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as group:
             for work in works:
                 group.start_soon(work)
             try:
                 yield
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 failure = error
             group.cancel_scope.cancel()
     except ExceptionGroup as errors:

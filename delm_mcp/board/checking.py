@@ -53,12 +53,13 @@ RETRY_S = 5.0  # before a check that could not run is tried again
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A check with all that its procedure needs."""
+    """A check with all that its procedure needs; `moved_at` is when its queue last got on."""
 
     check: Check
     entry: Entry
     run: Run
     sources: tuple[Source, ...]
+    moved_at: float
 
 
 class Checker:
@@ -77,6 +78,7 @@ class Checker:
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._started_at = clock()
 
     # -- what a proposal needs before it is a row ------------------------------------------------
 
@@ -134,8 +136,8 @@ class Checker:
 
     async def run_next(self) -> bool:
         """Run the next check that nobody runs; False when there is none for this process."""
-        await self._give_up_stale()
         if await self._read(self._next) is None:
+            await self._give_up_stale()
             return False
         check = await self._write("take_check", self._take)
         if check is None:
@@ -166,7 +168,7 @@ class Checker:
         try:
             finding = _hopeless(job) or await self._examined(job)
         except CheckUnavailable as error:
-            if started - check.created_at < parse(job.run.policy).command.unavailable_s:
+            if started - job.moved_at < parse(job.run.policy).command.unavailable_s:
                 reason = one_line(str(error))
                 await self._write("return_check", lambda op: self._return(op, check, reason))
                 return False
@@ -204,9 +206,10 @@ class Checker:
         row = op.tx.check(check.id)
         if row and row.state is CheckState.RUNNING and (row.worker, row.tries) == (self.worker, check.tries):
             back = replace(
-                row, reason=reason[:2000], worker="", tries=row.tries - 1, lease_until=op.now + RETRY_S
+                row, state=CheckState.WAITING, reason=reason[:2000], worker="", tries=row.tries - 1
             )
-            op.tx.update(row, back)
+            # Until then others of its run may go first.
+            op.tx.update(row, replace(back, lease_until=op.now + RETRY_S))
 
     async def _give_up_stale(self) -> None:
         """Reject what has waited too long for a process that could run its command."""
@@ -215,7 +218,8 @@ class Checker:
             check = op.tx.next_check([CheckName.COMMAND], "*", op.now, op.latest(CHECK_LEASE_S))
             if check is None:
                 return None
-            moved_at = max(check.created_at, op.tx.checks_moved_at(check.run, CheckName.COMMAND))
+            # Patience is for servers that could come; while none of us was there, none could be missed.
+            moved_at = max(self._started_at, check.created_at, op.tx.checks_moved_at(check.run, check.name))
             patience_s = parse(op.run(check.run).policy).command.unavailable_s
             return check if op.now - moved_at > patience_s else None
 
@@ -275,7 +279,8 @@ class Checker:
 def _job(op: Operation, check: Check) -> Job:
     run = op.run(check.run)
     sources = tuple(op.tx.sources(run.id)) if check.name == CheckName.QUOTES else ()
-    return Job(check, op.entry(check.entry), run, sources)
+    moved_at = max(check.created_at, op.tx.checks_moved_at(run.id, check.name))
+    return Job(check, op.entry(check.entry), run, sources, moved_at)
 
 
 def _screened(proposal: Proposal) -> Screening:

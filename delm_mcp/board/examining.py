@@ -12,7 +12,7 @@ from delm_mcp.board.runs import Opening
 from delm_mcp.checks.commands import CommandSpec, Outcome, detect
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
-from delm_mcp.checks.receipts import Inputs, command_receipt
+from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 from delm_mcp.checks.runner import Runner
 from delm_mcp.domain import admission, quotes
 from delm_mcp.domain.model import Entry, Evidence, Kind, Receipt, Run, Source, Verdict
@@ -126,7 +126,8 @@ class Examiner:
         except CheckUnavailable:
             raise
         except DelmError as error:
-            return ref, "", f"{error} {_unknown_source(ref, sources, run)}"
+            why = fenced(shortened(error.problem, 200))
+            return ref, "", f"it cannot be read ({why}); {_unknown_source(ref, sources, run)}"
         return f"{path}@{commit}", content.decode("utf-8", "replace"), ""
 
     # -- commands --------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ class Bench:
 
     async def _outcome(self, spec: CommandSpec, tree: str) -> Outcome:
         """What a command shows on a tree, remembered from an earlier run on it where there is one."""
-        key = f"{spec.name}@{tree}"
+        key = f"{spec.name}:{spec_digest(spec)[:16]}@{tree}"
         kept = await self._memory.observed(self._run, key)
         if kept is not None:
             facts = json.loads(kept)

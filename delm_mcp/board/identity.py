@@ -8,7 +8,7 @@ from delm_mcp.board.operation import Operation, closed
 from delm_mcp.domain import tasks
 from delm_mcp.domain.model import Agent, Caller, Role, Run, RunId, RunState, Task, TaskId, TaskState
 from delm_mcp.domain.text import fenced, shortened
-from delm_mcp.errors import InvalidInput, LeaseLost, NotAllowed, NotFound, RunClosed
+from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound, RunClosed
 
 MAX_TAGS = 20
 _LEASE = re.compile(r"T([0-9]{1,15})\.([a-z0-9]{4,32})")
@@ -161,6 +161,7 @@ def by_lease(
     Raises:
         InvalidInput: It does not look like a lease.
         LeaseLost: Wrong, retaken, or its task is not leased any more; says what the task is now.
+        Conflict: The task's result is being checked.
         NotAllowed: `agent` or `run` name something else than the lease does.
         RunClosed: The run is not open.
     """
@@ -198,7 +199,8 @@ def _same_party(caller: Caller, agent: Agent) -> bool:
     """Whether a caller may act for the agent whose lease it shows.
 
     Over stdio a principal is a process: a client whose server was started again comes back as another
-    one, and its lease is what proves who it is. A token is proof by itself, so there both must fit.
+    one, and after a crash its lease is what proves who it is. A token is proof by itself, so there both
+    must fit.
     """
     if caller.agent and caller.agent != agent.name:
         return False
@@ -241,7 +243,7 @@ def _held(op: Operation, run: Run, task: Task) -> Task:
             )
         return op.tx.update(task, tasks.renewed(task, now=op.now, limits=limits))
     if task.state is TaskState.SUBMITTED:
-        raise LeaseLost(
+        raise Conflict(
             f"{task.label} has a result that is being checked; its verdict comes as news.",
             "Call claim_task for other work.",
         )

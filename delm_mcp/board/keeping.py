@@ -11,7 +11,7 @@ import anyio
 
 from delm_mcp.board.board import Board
 from delm_mcp.domain.model import Caller
-from delm_mcp.errors import DelmError, Refused
+from delm_mcp.errors import Conflict, DelmError, Refused, RunClosed
 
 _log = logging.getLogger(__name__)
 EVERY_S = 20.0
@@ -36,13 +36,17 @@ class Keeper:
 
     async def work(self) -> None:
         """Renew until cancelled; a lease that cannot be renewed any more is forgotten."""
+        due = anyio.current_time() + self._every_s
         while True:
             self._added = anyio.Event()
-            with anyio.move_on_after(self._every_s):
-                await self._added.wait()  # a new lease may be shorter than those before
+            # A new lease may be shorter than those before, so it can bring the next time forward.
+            due = min(due, anyio.current_time() + self._every_s)
+            with anyio.move_on_after(max(0.0, due - anyio.current_time())):
+                await self._added.wait()
                 continue
             for lease in list(self._leases):
                 await self._update(lease, "renew")
+            due = anyio.current_time() + self._every_s
 
     async def release_all(self) -> None:
         """Hand everything on, because the client is gone."""
@@ -56,6 +60,10 @@ class Keeper:
             await self._board.update_task(
                 self._caller(), lease=lease, action=action, note=note, acknowledges=False
             )
+        except RunClosed:
+            self._leases.pop(lease, None)
+        except Conflict:
+            pass  # its result is being checked: if that is refused, the agent goes on with this lease
         except Refused:
             self._leases.pop(lease, None)
         except DelmError as error:

@@ -106,7 +106,7 @@ def submit(
     failed = next((receipt for receipt in receipts if receipt.verdict is not Verdict.PASS), None)
     if failed is not None:
         rejected = replace(entries.transition(entry, entries.Event.REJECT), reason=_reason(failed))
-        if author.task is not None:
+        if author.task is not None and proposal.completes:
             queue.count_rejection(op, author.task, rejected.reason)
         return op.tx.insert(replace(rejected, decided_at=op.now))
     outside = admission.outside_checks(proposal, board)
@@ -374,18 +374,22 @@ def reject(op: Operation, entry: Entry, reason: str, *, quick: bool) -> Entry:
     )
     rejected = op.tx.update(entry, replace(rejected, admitted_as=""))
     task = op.tx.task(TaskId(entry.task)) if entry.task and entry.completes else None
-    if task is not None and task.state is TaskState.SUBMITTED:
-        limits = op.policy(op.run(entry.run)).limits
-        other = op.tx.leased_to(task.run, task.agent)
-        if quick and other is None:
-            until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
-            held = replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until)
-            queue.count_rejection(op, op.tx.update(task, held), reason)
-        else:
-            op.tx.update(
-                task,
-                tasks.returned_late(task, reason=f"{entry.label} was rejected", now=op.now, limits=limits),
-            )
+    if task is not None and task.state in {TaskState.LEASED, TaskState.SUBMITTED}:
+        _return_task(op, task, rejected, quick=quick)
     if not quick:
         op.publish(rejected, Change.REJECTED, audience=entry.agent)
     return rejected
+
+
+def _return_task(op: Operation, task: Task, rejected: Entry, *, quick: bool) -> None:
+    """Give a task back to its author: with its lease if the author is still waiting for the answer."""
+    limits = op.policy(op.run(task.run)).limits
+    if task.state is TaskState.LEASED:
+        queue.count_rejection(op, task, rejected.reason)
+    elif quick and op.tx.leased_to(task.run, task.agent) is None:
+        until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
+        held = replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until)
+        queue.count_rejection(op, op.tx.update(task, held), rejected.reason)
+    else:
+        reason = f"{rejected.label} was rejected"
+        queue.put_back(op, task, tasks.returned_late(task, reason=reason, now=op.now, limits=limits))

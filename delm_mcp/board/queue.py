@@ -93,6 +93,10 @@ def _asked_for(op: Operation, run: Run, agent: Agent, wanted: str) -> Task:
         raise Conflict(
             f"{task.label} is {task.state}{holder}.", "Call claim_task without task for the next one."
         )
+    if task.kind is TaskKind.DECIDE and not _is_drained(op, run):
+        raise Conflict(
+            f"{task.label} is not due, because there is open work.", "Call claim_task without task."
+        )
     missing = set(task.needs) - set(agent.tags)
     if missing:
         raise NotAllowed(
@@ -179,7 +183,8 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
     stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
     if stuck:
         busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
-    if op.tx.decision(run.id):
+    decision = op.tx.decision(run.id)
+    if decision and not _may_decide(op, decision, agent):
         busy.append("the decision is kept for the agent that finished last")
     return "nothing is ready for you: " + (", ".join(busy) or "the queue is empty")
 
@@ -199,11 +204,14 @@ def _lose(op: Operation, task: Task) -> None:
     """A lease ended without a word of its holder."""
     reason = f"{task.agent} did not come back"
     limits = op.policy(op.run(task.run)).limits
-    _back(op, task, tasks.lost(task, tasks.Event.EXPIRE, reason=reason, limits=limits))
+    put_back(op, task, tasks.lost(task, tasks.Event.EXPIRE, reason=reason, limits=limits))
 
 
-def _back(op: Operation, task: Task, after: Task) -> Task:
-    """Put a task back after its lease; a decision that is no longer due is cancelled instead."""
+def put_back(op: Operation, task: Task, after: Task) -> Task:
+    """Put a task back after its lease, with all that follows if that was its last time.
+
+    A decision that is no longer due is cancelled instead.
+    """
     if task.kind is TaskKind.DECIDE and not only_decision_open(op, op.run(task.run), task):
         return cancel(op, task, "there is open work again")
     op.tx.update(task, after)
@@ -222,7 +230,7 @@ def give_up(op: Operation, seat: Seat, note: str) -> Task:
         after = replace(
             tasks.transition(after, tasks.Event.EXHAUST), reason=f"all rounds are used up; {reason}"
         )
-    return _back(op, seat.task, after)
+    return put_back(op, seat.task, after)
 
 
 def release(op: Operation, seat: Seat, note: str) -> Task:
@@ -231,7 +239,7 @@ def release(op: Operation, seat: Seat, note: str) -> Task:
     reason = _said(seat, note) or f"{seat.agent.name} handed it on"
     limits = op.policy(seat.run).limits
     after = replace(tasks.lost(seat.task, tasks.Event.RELEASE, reason=reason, limits=limits), token="")
-    return _back(op, seat.task, after)
+    return put_back(op, seat.task, after)
 
 
 def count_rejection(op: Operation, task: Task, reason: str) -> Task:
@@ -241,7 +249,7 @@ def count_rejection(op: Operation, task: Task, reason: str) -> Task:
         return op.tx.update(task, replace(task, rejections=task.rejections + 1))
     spent = replace(task, rejections=0)
     why = f"{limits.max_rejections} proposals refused, last: {shortened(reason, 300)}"
-    return _back(op, task, tasks.given_up(spent, reason=why, limits=limits))
+    return put_back(op, task, tasks.given_up(spent, reason=why, limits=limits))
 
 
 def _said(seat: Seat, note: str) -> str:
@@ -292,10 +300,11 @@ def finish(op: Operation, task: Task, *, result: int, agent: str) -> Task:
 # -- drained -------------------------------------------------------------------------------------
 
 
-def _is_drained(op: Operation, run: Run) -> bool:
+def _is_drained(op: Operation, run: Run, besides: int = 0) -> bool:
+    """Whether nothing moves, apart from the task `besides`, and nobody who is there could move it."""
+    moving = op.tx.tasks(run.id, [TaskState.LEASED, TaskState.SUBMITTED], limit=2)
     activity = drain.Activity(
-        leased=len(op.tx.tasks(run.id, [TaskState.LEASED], limit=1)),
-        submitted=len(op.tx.tasks(run.id, [TaskState.SUBMITTED], limit=1)),
+        moving=sum(task.id != besides for task in moving),
         open_checks=op.tx.open_checks(run.id),
         ready_needs=op.tx.ready_needs(run.id),
     )
@@ -304,17 +313,11 @@ def _is_drained(op: Operation, run: Run) -> bool:
 
 def only_decision_open(op: Operation, run: Run, decision: Task) -> bool:
     """Whether a run is drained but for its decide task."""
-    others = [
-        task
-        for task in op.tx.tasks(run.id, [TaskState.LEASED, TaskState.SUBMITTED], limit=2)
-        if task.id != decision.id
-    ]
-    activity = drain.Activity(len(others), 0, op.tx.open_checks(run.id), op.tx.ready_needs(run.id))
-    return drain.drained(activity, lambda: op.tx.agents(run.id), op.now, op.policy(run).limits)
+    return _is_drained(op, run, besides=decision.id)
 
 
-def _open_decision(op: Operation, run: Run) -> Task | None:
-    """The run's decide task, made now if it has none; None when the run stalls instead."""
+def _open_decision(op: Operation, run: Run) -> Task:
+    """A decide task, kept for the agent that finished last for a little while."""
     limits = op.policy(run).limits
     grace = limits.decide_grace_s if run.last_finisher else 0.0
     stuck = op.tx.tasks(run.id, [TaskState.READY, TaskState.BLOCKED], limit=20)

@@ -62,6 +62,12 @@ def open_run(op: Operation, caller: Caller, opening: Opening) -> Run:
         raise NotAllowed("This token is for named runs only.", f"Yours: {', '.join(sorted(caller.runs))}.")
     if not opening.goal.strip() or len(opening.goal) > MAX_GOAL:
         raise InvalidInput(f"A goal has 1 to {MAX_GOAL} characters; this one has {len(opening.goal)}.")
+    names = [command.name for command in opening.commands]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidInput(
+            f"Two commands are called {twice[0]!r}.", "Name them: --check lint=... --check test=..."
+        )
     run_id = clean_name(opening.run, "a run's name") if opening.run else op.ids.run_id()
     if op.tx.run(RunId(run_id)) is not None:
         raise InvalidInput(f"There is a run {run_id!r} already.", "Choose another name, or leave it out.")
@@ -132,7 +138,7 @@ def queued(op: Operation, run: Run, seat: Seat | None, added: Sequence[Added]) -
         tasks=tuple(added),
         version=version,
         news=news,
-        next="claim_task" if run.state is RunState.OPEN else f"Stop: {run.reason}.",
+        next=f"claim_task(run={run.id})" if run.state is RunState.OPEN else f"Stop: {run.reason}.",
     )
 
 
@@ -169,9 +175,10 @@ def updated_before(op: Operation, label: str) -> Updated:
 def summary(op: Operation, run: Run) -> dict[str, Any]:
     """A run in figures, for `status`."""
     head = op.tx.log_head(run.id)
-    entries = op.tx.entries(run.id)
-    states = {state.value: sum(entry.state is state for entry in entries) for state in EntryState}
-    answer = next((e for e in entries if e.kind is Kind.ANSWER and e.state is EntryState.ADMITTED), None)
+    counts = op.tx.entry_counts(run.id)
+    states = {state.value: sum(n for (_, of), n in counts.items() if of is state) for state in EntryState}
+    last = op.tx.entries(run.id, [EntryState.ADMITTED], 1, newest=True)
+    answer = last[0] if last and last[0].kind is Kind.ANSWER else None
     return {
         "run": run.id,
         "goal": run.goal,

@@ -1,6 +1,6 @@
 """What two observations of a command say about a patch, or about an answer. Pure.
 
-Test names come from the code that is judged: reasons quote few of them, shortened and in backticks.
+Test names come from the code that is judged: reasons quote few of them, shortened and between guillemets.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from delm_mcp.checks.commands import Outcome
+from delm_mcp.domain.text import fenced, shortened
 
 Verdict = Literal["pass", "fail", "abstain"]
 FailAtBase = Literal["require", "note"]
@@ -268,6 +269,6 @@ def _verb(tests: Sequence[str], verb: str) -> str:
 
 
 def _names(tests: Sequence[str]) -> str:
-    shown = [f"`{test[:_NAME_CHARS_MAX].replace('`', '')}`" for test in tests[:_NAMED_MAX]]
+    shown = [fenced(shortened(test, _NAME_CHARS_MAX)) for test in tests[:_NAMED_MAX]]
     more = len(tests) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,18 +1,19 @@
-"""`audit` and `export`: the history of a run, walked and written out."""
+"""`audit`, `export` and `backup`: the history of a board, walked, written out and kept."""
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from delm_mcp.cli.serving import BoardFile
 from delm_mcp.cli.wiring import opened, out, run
-from delm_mcp.domain.model import LogRow, Run, RunId
-from delm_mcp.errors import NotFound
+from delm_mcp.domain.model import Run, RunId
+from delm_mcp.domain.text import one_line
+from delm_mcp.errors import ConfigError, NotFound
 from delm_mcp.store import journal
 from delm_mcp.store.base import Tx
 
@@ -28,23 +29,26 @@ def _runs(tx: Tx, name: str) -> list[Run]:
     return [found]
 
 
-def _examine(tx: Tx, run_id: RunId, head: str) -> tuple[int, str, list[str]]:
-    """Walk a run's log and replay it.
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What walking and replaying a run's log found; `knows_head` if the head asked for is in it."""
 
-    Args:
-        head: A head hash that was written down earlier; the log must contain it.
+    run: Run
+    rows: int
+    head: str
+    faults: list[str]
+    knows_head: bool
 
-    Returns:
-        The number of rows, the head hash, and the faults in words.
-    """
-    rows: list[LogRow] = tx.log(run_id)
+
+def _examine(tx: Tx, run_id: RunId, head: str) -> Audited:
+    row = _runs(tx, run_id)[0]
+    rows = tx.log(run_id)
     fault = journal.walk(rows)
     faults = [f"log row {fault.seq}: {fault.problem}"] if fault else []
     if not faults:
-        faults += journal.differences(journal.replay(rows), tx.dump(run_id))
-    if head and all(row.hash != head for row in rows):
-        faults.append(f"the log does not contain the head {head[:16]}...: its end is missing or was replaced")
-    return len(rows), rows[-1].hash if rows else "", faults
+        faults = journal.differences(journal.replay(rows), tx.dump(run_id))
+    last = rows[-1].hash if rows else ""
+    return Audited(row, len(rows), last, faults, any(line.hash == head for line in rows))
 
 
 def audit(
@@ -62,30 +66,55 @@ def audit(
 
     async def main() -> bool:
         async with opened(board) as served:
-            integrity = await served.board.store.check_integrity()
-            listed = await served.board.store.read(lambda tx: _runs(tx, run_name))
-            clean = integrity == "ok"
-            if not clean:
-                out.print(f"[red]the file is damaged[/]: {escape(integrity)}", highlight=False)
-            for row in listed:
-                rows, found, faults = await served.board.store.read(
-                    partial(_examine, run_id=row.id, head=head)
-                )
-                clean = clean and not faults
-                verdict = "[green]ok[/]" if not faults else "[red]tampered or damaged[/]"
-                out.print(
-                    f"{row.id}: {rows} rows, version {row.version}, head {found or '-'}: {verdict}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-                for fault in faults:
-                    out.print(f"  {fault}", highlight=False, markup=False, soft_wrap=True)
-            if not listed:
-                out.print("no runs on this board")
-            return clean
+            store = served.board.store
+            integrity = await store.check_integrity()
+            listed = await store.read(lambda tx: _runs(tx, run_name))
+            found = [await store.read(partial(_examine, run_id=row.id, head=head)) for row in listed]
+        clean = integrity == "ok" and not any(audited.faults for audited in found)
+        if integrity != "ok":
+            _say(f"the file is damaged: {integrity}", "red")
+        for audited in found:
+            _print_audited(audited)
+        if head and not any(audited.knows_head for audited in found):
+            _say(f"no log here contains the head {head[:16]}...: its end is missing or was replaced", "red")
+            clean = False
+        if not found:
+            _say("no runs on this board")
+        return clean
 
     if not run(main):
         raise typer.Exit(1)
+
+
+def _print_audited(audited: Audited) -> None:
+    verdict = "tampered or damaged" if audited.faults else "ok"
+    _say(
+        f"{audited.run.id}: {audited.rows} rows, version {audited.run.version}, "
+        f"head {audited.head or '-'}: {verdict}",
+        "red" if audited.faults else "green",
+    )
+    for fault in audited.faults:
+        _say(f"  {one_line(fault)}")
+
+
+def _say(text: str, style: str = "") -> None:
+    out.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="The new file.")],
+    board: BoardFile = None,
+) -> None:
+    """Copy the board into a new file, while agents work on it. A plain copy of an open board is no backup."""
+
+    async def main() -> None:
+        if target.exists():
+            raise ConfigError(f"{target} exists already.", "Name a new file.")
+        async with opened(board) as served:
+            await served.board.store.backup(target)
+        _say(f"copied to {target}")
+
+    run(main)
 
 
 def export(board: BoardFile = None, run_name: RunName = "") -> None:

@@ -73,7 +73,7 @@ def init(
         opening = Opening(
             goal=goal,
             commands=tuple(parse_command(text, check_timeout) for text in check or ()),
-            policy=load_policy(policy, tuple(protect) if protect else (DEFAULT_PROTECT if check else None)),
+            policy=load_policy(policy, tuple(protect or ()), DEFAULT_PROTECT if check else ()),
             sources=tuple(_source(path) for path in source or ()),
             repo=str(place.repo.main) if base and place.repo else "",
             base=base,

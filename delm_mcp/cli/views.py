@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from rich import markup
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -11,9 +11,11 @@ from rich.text import Text
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.model import UNFINISHED, EntryState, Run, TaskState
+from delm_mcp.domain.text import one_line
 
 SHOWN_TASKS = 15
 SHOWN_ENTRIES = 12
+LATEST = 200
 _STATE_STYLE = {
     "open": "green", "finished": "bold green", "stalled": "yellow", "cancelled": "red",
     "leased": "cyan", "ready": "white", "blocked": "dim", "submitted": "magenta",
@@ -21,11 +23,17 @@ _STATE_STYLE = {
 }  # fmt: skip
 
 
+def escape(text: str) -> str:
+    """Text of agents and owners for a terminal: one line, without escapes of the terminal's or ours."""
+    return markup.escape(one_line(text))
+
+
 def details(op: Operation, run: Run) -> dict[str, Any]:
     """What `status` shows of a run beyond its figures: agents, unfinished tasks, latest entries."""
     limits = op.policy(run).limits
     tasks = op.tx.tasks(run.id, UNFINISHED, limit=200)
-    entries = op.tx.entries(run.id)
+    entries = op.tx.entries(run.id, limit=LATEST, newest=True)
+    counts = op.tx.entry_counts(run.id)
     return {
         "agents": [
             {
@@ -36,8 +44,8 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
                 "task": next(
                     (t.label for t in tasks if t.agent == agent.name and t.state is TaskState.LEASED), ""
                 ),
-                "admitted": sum(e.agent == agent.name and e.state is EntryState.ADMITTED for e in entries),
-                "rejected": sum(e.agent == agent.name and e.state is EntryState.REJECTED for e in entries),
+                "admitted": counts.get((agent.name, EntryState.ADMITTED), 0),
+                "rejected": counts.get((agent.name, EntryState.REJECTED), 0),
             }
             for agent in op.tx.agents(run.id)
         ],
@@ -118,7 +126,9 @@ def _agents(row: dict[str, Any]) -> Table | None:
     )
     for agent in row["agents"]:
         seen = f"{agent['seen_s_ago']:.0f} s ago" + ("" if agent["live"] else " (gone)")
-        table.add_row(agent["agent"], agent["task"], str(agent["admitted"]), str(agent["rejected"]), seen)
+        table.add_row(
+            escape(agent["agent"]), agent["task"], str(agent["admitted"]), str(agent["rejected"]), seen
+        )
     return table
 
 

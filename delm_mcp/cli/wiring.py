@@ -23,6 +23,7 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.checks.runner import Runner, Wish, make_runner
 from delm_mcp.checks.workdirs import remove_abandoned
 from delm_mcp.config import Place, find_place, prepare_folder
+from delm_mcp.domain.text import one_line
 from delm_mcp.errors import ConfigError, DelmError
 from delm_mcp.store.sqlite import open_sqlite
 
@@ -77,9 +78,9 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
     except DelmError as error:
-        err.print(f"[bold red]error[/] {escape(error.problem)}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error[/] {escape(one_line(error.problem))}", highlight=False, soft_wrap=True)
         if error.hint:
-            err.print(f"[cyan]hint[/]  {escape(error.hint)}", highlight=False, soft_wrap=True)
+            err.print(f"[cyan]hint[/]  {escape(one_line(error.hint))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -28,10 +28,12 @@ PLACEHOLDER_MAX = 200  # characters; a longer text is not a placeholder
 MAX_LIST = 50
 
 _HEDGE = re.compile(
-    r"\b(should (now )?work|probably (works|fixed|fine|correct)|might (work|fix)|untested|not (yet )?tested|"
-    r"i (think|believe|guess)|hopefully|tests? pending|to be (done|verified|confirmed)|tbd|todo)\b",
+    r"\b(should (now )?work|probably (works|fixed|fine|correct)|might (work|fix)|not (yet )?tested|"
+    r"i (think|believe|guess)|hopefully|tests? pending|to be (done|verified|confirmed))\b",
     re.IGNORECASE,
 )
+# Not the name of a file or a function that happens to be called so.
+_OPEN_POINT = re.compile(r"(?<![\w./(])(TODO|TBD|FIXME)(?![\w.(/])")
 _PLACEHOLDER = re.compile(
     r"^\W*(pending|todo|tbd|n/?a|none|unknown|placeholder|see (above|below)|as (above|discussed)|evidence|"
     r"lorem ipsum.*|will (add|provide).*|to be (added|done|provided).*|should work)\W*$",
@@ -156,7 +158,7 @@ def _gist_reasons(proposal: Proposal, gist_tokens: int) -> list[str]:
         reasons.append("the gist is too short to stand alone; name what was found and where")
     if _DANGLING.match(gist) or _POINTING.search(gist):
         reasons.append("the gist points at something outside itself; name the thing, so that it stands alone")
-    hedge = _HEDGE.search(gist)
+    hedge = _HEDGE.search(gist) or _OPEN_POINT.search(gist)
     if hedge:
         reasons.append(
             f"the gist says {fenced(hedge.group(0))}, which is a hope; establish it, and state what was seen"
@@ -168,7 +170,7 @@ def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[
     if item.type not in EVIDENCE_TYPES:
         return [f"there is no type {fenced(item.type)}; use one of {', '.join(EVIDENCE_TYPES)}"]
     if not item.ref.strip():
-        return [f"a {item.type} needs a ref"]
+        return [f"evidence of type {item.type} needs a ref"]
     short = item.text.strip() if len(item.text) < PLACEHOLDER_MAX else ""
     if short and _PLACEHOLDER.match(short):
         return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
@@ -344,7 +346,8 @@ def unsupported_numbers(proposal: Proposal) -> list[str]:
     """Numbers of the gist that stand in no quote, where quotes are all the evidence there is."""
     if not proposal.evidence or any(item.type != "quote" for item in proposal.evidence):
         return []
-    quoted = numbers(" ".join(item.text for item in proposal.evidence))
+    # A source's name counts as well: who quotes base64.py may call it by its name.
+    quoted = numbers(" ".join(f"{item.ref} {item.text}" for item in proposal.evidence))
     return sorted(numbers(proposal.gist) - quoted)
 
 

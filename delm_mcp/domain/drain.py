@@ -17,10 +17,9 @@ DECIDE_SUBJECT = "Decide: is the goal reached?"
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a run is busy with, as the store counts it."""
+    """What a run is busy with: tasks leased or submitted, checks, and what the ready tasks need."""
 
-    leased: int
-    submitted: int
+    moving: int
     open_checks: int
     ready_needs: Sequence[tuple[str, ...]]
 
@@ -41,7 +40,7 @@ def drained(activity: Activity, agents: Callable[[], Sequence[Agent]], now: floa
     Args:
         agents: Gives the run's agents; asked only when tags decide.
     """
-    if activity.leased or activity.submitted or activity.open_checks or () in activity.ready_needs:
+    if activity.moving or activity.open_checks or () in activity.ready_needs:
         return False
     if not activity.ready_needs:
         return True

@@ -60,11 +60,9 @@ class KindPolicy(_Section):
 
 
 class PeersPolicy(_Section):
-    """How many other principals must approve, and what happens when there are too few."""
+    """What becomes of an entry that peers should approve where none can be asked."""
 
-    approvals: int = Field(default=1, ge=1, le=9)
-    no_peers: Literal["wait", "attest", "reject"] = "attest"
-    peer_wait_s: float = Field(default=120.0, ge=0, le=86_400)
+    no_peers: Literal["attest", "reject"] = "attest"
 
 
 class CommandPolicy(_Section):

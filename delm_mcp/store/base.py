@@ -12,6 +12,7 @@ transaction; `journal` defines how.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NewType, Protocol, TypeVar
 
 from delm_mcp.domain.model import (
@@ -121,7 +122,14 @@ class Tx(Protocol):
 
     # Entries and the context.
     def entry(self, entry: EntryId) -> Entry | None: ...
-    def entries(self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1) -> list[Entry]: ...
+    def entries(
+        self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1, *, newest: bool = False
+    ) -> list[Entry]:
+        """Entries, oldest first; with `newest`, a limit leaves out the oldest."""
+
+    def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
+        """How many entries each agent has in each state."""
+
     def entries_of(self, task: TaskId) -> list[Entry]: ...
     def live_with_key(self, run: RunId, key: str) -> Entry | None: ...
     def live_with_gist(self, run: RunId, gist_key: str) -> Entry | None: ...
@@ -140,9 +148,12 @@ class Tx(Protocol):
     def check(self, check: CheckId) -> Check | None: ...
     def checks_of(self, entry: EntryId) -> list[Check]: ...
     def next_check(self, names: Sequence[str], repo: str, now: float, latest: float) -> Check | None:
-        """The oldest check that nobody runs: waiting, or its worker's lease ended (or ends beyond `latest`,
-        see `expired`). A `command` only where no other is running in its run, and only of a run in
-        this repository (`*` for any)."""
+        """The oldest check that nobody runs.
+
+        It waits (past the pause in its `lease_until`, if any), or its worker's lease ended or ends beyond
+        `latest` (see `expired`). A `command` only where no other is running in its run, and only of a
+        run in this repository (`*` for any).
+        """
 
     def checks_moved_at(self, run: RunId, name: str) -> float:
         """When a check of this name last ended in a run; 0 for never."""
@@ -185,6 +196,9 @@ class Store(Protocol):
         """Return True once something was committed after the cursor, by any process."""
 
     async def status(self) -> StoreStatus: ...
+
+    async def backup(self, target: Path) -> None:
+        """Copy the board into a new file, while others work on it."""
 
     async def check_integrity(self) -> str:
         """`ok`, or what the engine finds wrong with its own file."""

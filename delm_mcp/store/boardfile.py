@@ -51,6 +51,7 @@ class BoardFile:
         self._gauge = wal.WalGauge(self.path)
         self._locked_to_close = False
         self._schema = 0
+        self._identity = (0, 0)
 
     def open_writer(
         self, migrations: Sequence[Migration], *, create: bool, mounts: Callable[[], Sequence[Mount]]
@@ -84,6 +85,8 @@ class BoardFile:
                 connection.close()
                 raise
         self._schema = len(migrations)
+        made = os.stat(self.path)
+        self._identity = (made.st_dev, made.st_ino)
         return connection
 
     def open(self, *, query_only: bool = False) -> sqlite3.Connection:
@@ -103,10 +106,23 @@ class BoardFile:
             Exception: Nothing of the batch was kept.
         """
         with self._lock:
+            self._check_present()
             self._check_schema(connection)
             before = _total_changes(connection)
             outcomes = run_batch(connection, operations)
             return Committed(outcomes, _total_changes(connection) != before, self._gauge.due())
+
+    def _check_present(self) -> None:
+        """Stop writing once the file is gone or another one: what went into it would be lost unseen."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            raise StoreUnavailable(
+                f"{self.path} was removed or replaced while it was open.",
+                "Put it back and restart this delm-mcp, or open a new board.",
+            )
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         """Stop writing once a newer delm-mcp has migrated the file under us."""

@@ -246,11 +246,18 @@ class SqliteTx:
     def entry(self, entry: EntryId) -> Entry | None:
         return self._one(ENTRY, "WHERE id = ?", entry)
 
-    def entries(self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1) -> list[Entry]:
-        if not states:
-            return self._all(ENTRY, "WHERE run = ? ORDER BY id LIMIT ?", run, limit)
-        where = f"WHERE run = ? AND state IN ({_marks(states)}) ORDER BY id LIMIT ?"
-        return self._all(ENTRY, where, run, *states, limit)
+    def entries(
+        self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1, *, newest: bool = False
+    ) -> list[Entry]:
+        only = f"AND state IN ({_marks(states)})" if states else ""
+        order = "DESC" if newest else ""
+        found = self._all(ENTRY, f"WHERE run = ? {only} ORDER BY id {order} LIMIT ?", run, *states, limit)
+        return found[::-1] if newest else found
+
+    def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
+        counted = "SELECT agent, state, count(*) FROM entry WHERE run = ? GROUP BY agent, state"
+        rows = self._db.execute(counted, (run,)).fetchall()
+        return {(agent, EntryState(state)): count for agent, state, count in rows}
 
     def entries_of(self, task: TaskId) -> list[Entry]:
         return self._all(ENTRY, "WHERE task = ? ORDER BY id", task)
@@ -298,7 +305,7 @@ class SqliteTx:
             (now, latest),
         ).fetchall()
         runs = [run for (run,) in busy]
-        free = "state <> 'done' AND (state = 'waiting' OR lease_until < ? OR lease_until > ?)"
+        free = "state <> 'done' AND (lease_until < ? OR lease_until > ?)"
         here = "('*' = ? OR (SELECT repo FROM run WHERE run.id = checks.run) = ?)"
         mine = f"run NOT IN ({_marks(runs)}) AND {here}"
         found: list[Check | None] = []
@@ -407,9 +414,6 @@ class SqliteStore:
 
     async def wait(self, since: Cursor, timeout_s: float) -> bool:
         return await self._engine.wait_for_commit(since, timeout_s)
-
-    async def checkpoint(self) -> None:
-        await self._engine.checkpoint()
 
     async def backup(self, target: Path) -> None:
         await self._engine.backup(target)

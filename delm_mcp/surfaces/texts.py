@@ -8,7 +8,7 @@ from typing import Any
 
 from delm_mcp.board.answers import Answer, Claim, Judged, Proposed, Queued, Reading, Updated
 from delm_mcp.domain.rendering import LEGEND
-from delm_mcp.domain.text import block, fenced
+from delm_mcp.domain.text import block, fenced, visible
 
 INSTRUCTIONS = """\
 Task queue and shared verified context for a team of coding agents (DeLM): claim tasks, read what peers \
@@ -57,6 +57,8 @@ def structured(answer: Answer) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread, Timer
 from typing import Any, Literal
 
 import anyio
@@ -37,6 +38,8 @@ from delm_mcp.surfaces.mcp import BoardServer, make_server
 
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
+PATIENCE_S = 60.0
+"""How long a process may take for a test; far more than it needs."""
 COMMAND = (str(Path(sys.executable).with_name("delm-mcp")),)
 OWNER = Caller(Principal("owner"), Role.OWNER)
 ADA = Caller(Principal("ada"))
@@ -166,7 +169,7 @@ def delm(
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -190,17 +193,27 @@ def delm_here(*words: str | Path, cwd: Path, **more: str) -> Printed:
     """
     unset = {name: None for name in os.environ if name.startswith("DELM_")}
 
-    def run() -> Printed:
-        with chdir(cwd):
-            done = CliRunner(env={**unset, "COLUMNS": "200", **more}).invoke(
-                app, [str(word) for word in words]
-            )
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Printed(done.exit_code, done.stdout, done.stderr)
+    answers: SimpleQueue[Printed | BaseException] = SimpleQueue()
 
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(run).result(timeout=60)
+    def run() -> None:
+        try:
+            with chdir(cwd):
+                runner = CliRunner(env={**unset, "COLUMNS": "200", **more})
+                done = runner.invoke(app, [str(word) for word in words])
+            crash = None if isinstance(done.exception, SystemExit) else done.exception
+            answers.put(crash or Printed(done.exit_code, done.stdout, done.stderr))
+        except BaseException as error:
+            answers.put(error)
+
+    # A daemon, so that a command which does not end fails its test instead of holding it up.
+    Thread(target=run, daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE_S)
+    except Empty:
+        raise TimeoutError(f"delm-mcp {words[0]} did not end") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def opened_by_cli(cwd: Path, *words: str | Path) -> dict[str, Any]:
@@ -282,7 +295,10 @@ def repository(folder: Path, files: Mapping[str, str]) -> Path:
 def process(
     *words: str | Path, cwd: Path, command: Sequence[str] = COMMAND, **more: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process with pipes; killed at the end if it still runs."""
+    """A process with pipes; killed at the end if it still runs, or when it takes too long.
+
+    Whoever waits for what it says then finds the end of its output.
+    """
     started = subprocess.Popen(
         [*command, *map(str, words)],
         cwd=cwd,
@@ -291,9 +307,13 @@ def process(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    watchdog = Timer(PATIENCE_S, started.kill)
+    watchdog.daemon = True
+    watchdog.start()
     try:
         yield started
     finally:
+        watchdog.cancel()
         if started.poll() is None:
             started.kill()
         started.wait()
@@ -344,8 +364,10 @@ async def http_client(url: str, mode: Mode = "auto", token: str = "") -> AsyncIt
     """The SDK's client over streamable HTTP."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as transport,
-        Client(streamable_http_client(url, http_client=transport), mode=mode) as client,
+        httpx2.AsyncClient(headers=headers, timeout=PATIENCE_S) as transport,
+        Client(
+            streamable_http_client(url, http_client=transport), mode=mode, read_timeout_seconds=PATIENCE_S
+        ) as client,
     ):
         yield client
 
@@ -359,5 +381,5 @@ async def stdio(cwd: Path, *words: str | Path, mode: Mode = "auto", **more: str)
         cwd=cwd,
         env=environment(**more),
     )
-    async with Client(stdio_client(parameters), mode=mode) as client:
+    async with Client(stdio_client(parameters), mode=mode, read_timeout_seconds=PATIENCE_S) as client:
         yield client

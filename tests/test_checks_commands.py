@@ -51,17 +51,32 @@ async def watch(scene: Scene, tree: str, *argv: str, timeout_s: float = 60) -> O
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        ("pytest -q", "pytest --junitxml={report} -q"),
-        ("/opt/venv/bin/pytest", "/opt/venv/bin/pytest --junitxml={report}"),
-        ("python -m pytest tests -- -x", "python -m pytest --junitxml={report} tests -- -x"),
-        ("python3.12 -X dev -m pytest", "python3.12 -X dev -m pytest --junitxml={report}"),
-        ("uv run pytest -q", "uv run pytest --junitxml={report} -q"),
-        ("uv run --with pytest pytest -q", "uv run --with pytest pytest --junitxml={report} -q"),
-        ("poetry run python -m pytest", "poetry run python -m pytest --junitxml={report}"),
-        ("coverage run -m pytest -q", "coverage run -m pytest --junitxml={report} -q"),
-        ("env A=1 pytest", "env A=1 pytest --junitxml={report}"),
-        ("pytest --junitxml=out.xml -q", "pytest --junitxml={report} -q"),
-        ("pytest --junit-xml out.xml -q", "pytest --junitxml={report} -q"),
+        ("pytest -q", "pytest --junitxml={report} --continue-on-collection-errors -q"),
+        ("/opt/venv/bin/pytest", "/opt/venv/bin/pytest --junitxml={report} --continue-on-collection-errors"),
+        (
+            "python -m pytest tests -- -x",
+            "python -m pytest --junitxml={report} --continue-on-collection-errors tests -- -x",
+        ),
+        (
+            "python3.12 -X dev -m pytest",
+            "python3.12 -X dev -m pytest --junitxml={report} --continue-on-collection-errors",
+        ),
+        ("uv run pytest -q", "uv run pytest --junitxml={report} --continue-on-collection-errors -q"),
+        (
+            "uv run --with pytest pytest -q",
+            "uv run --with pytest pytest --junitxml={report} --continue-on-collection-errors -q",
+        ),
+        (
+            "poetry run python -m pytest",
+            "poetry run python -m pytest --junitxml={report} --continue-on-collection-errors",
+        ),
+        (
+            "coverage run -m pytest -q",
+            "coverage run -m pytest --junitxml={report} --continue-on-collection-errors -q",
+        ),
+        ("env A=1 pytest", "env A=1 pytest --junitxml={report} --continue-on-collection-errors"),
+        ("pytest --junitxml=out.xml -q", "pytest --junitxml={report} --continue-on-collection-errors -q"),
+        ("pytest --junit-xml out.xml -q", "pytest --junitxml={report} --continue-on-collection-errors -q"),
     ],
 )
 def test_pytest_is_recognised_and_told_to_write_a_report(argv: str, expected: str) -> None:

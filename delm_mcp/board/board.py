@@ -5,7 +5,7 @@ answer: tool -> board -> domain -> store -> SQL.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeVar
@@ -16,29 +16,25 @@ from delm_mcp.board import adding, identity, proposals, queue, reading, runs
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Added, Claim, Judged, Proposed, Queued, Reading, Updated
 from delm_mcp.board.checking import Checker
-from delm_mcp.board.identity import Seat, label_id
+from delm_mcp.board.identity import label_id
 from delm_mcp.board.ids import Ids, RandomIds
 from delm_mcp.board.operation import Once, Operation, seconds
 from delm_mcp.board.proposals import Author
 from delm_mcp.board.reading import Wanted
-from delm_mcp.domain import admission, rendering
+from delm_mcp.board.replies import proposed
+from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Caller,
-    Entry,
     EntryId,
     EntryState,
-    Kind,
-    Role,
     Run,
     RunId,
     RunState,
-    TaskId,
-    TaskKind,
     TaskState,
     Verdict,
 )
-from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound
+from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound, Refused
 from delm_mcp.store.base import Cursor, Store
 
 T = TypeVar("T")
@@ -157,8 +153,12 @@ class Board:
         wait_s: float = 0.0,
         agent: str = "",
         run: str = "",
+        gone: Callable[[], bool] = lambda: False,
     ) -> Claim:
         """Lease the next task, waiting up to `wait_s` for one; says why when there is none.
+
+        Args:
+            gone: Whether the caller has left meanwhile; then nothing is leased to it.
 
         Raises:
             Refused: Unknown run, agent or task, tags that do not cover it, or no right to claim.
@@ -171,6 +171,11 @@ class Board:
         deadline = self.clock() + wait_s
 
         def claiming(op: Operation) -> Claim:
+            identity.still_valid(op, caller)
+            if gone():
+                raise Conflict(
+                    "The caller left while it waited, so nothing was leased to it.", "Claim again."
+                )
             home = identity.find_run(op, caller, run, agent or caller.agent)
             if home.state is not RunState.OPEN and not agent and not caller.agent:
                 op.open_run(home.id)
@@ -182,9 +187,11 @@ class Board:
             if answer.task or answer.run_state != RunState.OPEN or self.clock() >= deadline or self.closing:
                 return self._counted(answer, waited=wait_s > 0)
             agent, run = answer.agent, answer.run
-            await self._until_claimable(answer, cursor, deadline)
+            await self._until_claimable(answer, cursor, deadline, gone)
 
-    async def _until_claimable(self, answer: Claim, cursor: Cursor, deadline: float) -> None:
+    async def _until_claimable(
+        self, answer: Claim, cursor: Cursor, deadline: float, gone: Callable[[], bool]
+    ) -> None:
         """Sleep until a claim would do something, by reading only, or until the deadline."""
 
         def peek(op: Operation) -> tuple[bool, float]:
@@ -199,7 +206,7 @@ class Board:
             await self.store.wait(cursor, max(0.0, pause))
             cursor = self.store.committed()
             possible, retry_at = await self._read(peek)
-            if possible or self.closing or self.clock() >= deadline:
+            if possible or self.closing or gone() or self.clock() >= deadline:
                 return
 
     def _counted(self, answer: Claim, *, waited: bool) -> Claim:
@@ -279,7 +286,7 @@ class Board:
             if once.answered is not None:
                 entry = op.entry(int(once.answered))
                 identity.may_enter(caller, entry.run)
-                return entry.id, True, _proposed(op, entry, replayed=True)
+                return entry.id, True, proposed(op, entry, replayed=True)
             author = self._author(op, caller, lease, agent, run)
             acked = min(proposal.base_version, author.run.version)
             author = replace(author, agent=identity.touched(op, author.agent, acked=acked))
@@ -287,7 +294,7 @@ class Board:
                 op, author, proposal, commit=commit, screening=screening, worker=self.checker.worker
             )
             once.answer(str(entry.id))
-            return entry.id, False, _proposed(op, entry, replayed=False)
+            return entry.id, False, proposed(op, entry, replayed=False)
 
         entry_id, replayed, answer = await self._write("propose_update", str(caller.principal), submitting)
         if answer.state != EntryState.PENDING:
@@ -295,7 +302,13 @@ class Board:
         if not replayed:
             await self.checker.run_quick(entry_id)
         await self._until_decided(entry_id)
-        return await self._read(lambda op: _proposed(op, op.entry(entry_id), replayed))
+        answer = await self._read(lambda op: proposed(op, op.entry(entry_id), replayed=replayed))
+        if answer.state == EntryState.REJECTED and answer.task_state == TaskState.READY and lease:
+            # The author still waits for this answer, so the task is its own again at once.
+            with suppress(Refused):
+                await self.update_task(caller, lease=lease, action="renew", acknowledges=False)
+                return replace(answer, task_state=TaskState.LEASED)
+        return answer
 
     async def _commit_of(self, caller: Caller, proposal: Proposal, lease: str, agent: str, run: str) -> str:
         """The commit that the evidence names, resolved before the transaction because git is slow.
@@ -355,6 +368,9 @@ class Board:
     ) -> Judged:
         """Judge an entry; never one's own.
 
+        No check of this version asks peers, so there is never a verify task, and every call is refused
+        with what is so.
+
         Raises:
             Refused: An unknown entry or verdict, one's own entry, or nothing to judge.
         """
@@ -398,6 +414,10 @@ class Board:
         identity.may_write(caller)
         if split and not lease:
             raise InvalidInput("split needs the lease of the task to split.", "Pass lease=...")
+        if goal and lease:
+            raise InvalidInput(
+                "goal opens a new run; a lease belongs to a run that exists.", "Pass one of them."
+            )
         lease = lease.strip()
         opening = await self.checker.opening() if goal else None
         content = repr((tuple(new), split, goal))
@@ -408,66 +428,20 @@ class Board:
             )
             if once.answered is not None and not (goal and runs.is_over(op, once.answered)):
                 return runs.queued_before(op, once.answered)
-            answer = self._add(
-                op, caller, new, lease=lease, split=split, goal=goal, agent=agent, run=run, opening=opening
-            )
+            if opening is not None:
+                home = runs.open_run(op, caller, replace(opening, goal=goal))
+                answer = runs.queued(op, home, None, adding.add(op, home, new))
+            elif lease:
+                seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
+                answer = runs.add_under_lease(op, seat, new, split=split)
+            else:
+                home = identity.find_run(op, caller, run, agent or caller.agent)
+                answer = runs.add_from_outside(op, home, new)
             if lease or request or goal:
                 once.answer(runs.remembered_queue(answer))
             return answer
 
         return await self._write("add_tasks", str(caller.principal), adds)
-
-    def _add(
-        self,
-        op: Operation,
-        caller: Caller,
-        new: Sequence[NewTask],
-        *,
-        lease: str,
-        split: bool,
-        goal: str,
-        agent: str,
-        run: str,
-        opening: runs.Opening | None,
-    ) -> Queued:
-        if goal:
-            if lease:
-                raise InvalidInput(
-                    "goal opens a new run; a lease belongs to a run that exists.", "Pass one of them."
-                )
-            home = runs.open_run(op, caller, replace(opening or runs.Opening(), goal=goal))
-            return runs.queued(op, home, None, adding.add(op, home, new))
-        if lease:
-            seat = identity.by_lease(op, caller, lease, agent=agent, run=run)
-            return self._add_under_lease(op, seat, new, split=split)
-        home = identity.find_run(op, caller, run, agent or caller.agent)
-        if home.state is not RunState.STALLED:
-            home = op.open_run(home.id)
-        added = adding.add(op, home, new)
-        home = op.run(home.id)
-        if home.state is RunState.STALLED and any(not task.existed for task in added):
-            home = runs.reopen(op, home)
-        return runs.queued(op, home, None, added)
-
-    @staticmethod
-    def _add_under_lease(op: Operation, seat: Seat, new: Sequence[NewTask], *, split: bool) -> Queued:
-        assert seat.task is not None  # noqa: S101 - by_lease always gives one
-        if seat.task.kind is TaskKind.DECIDE:
-            limits = op.policy(seat.run).limits
-            if seat.run.rounds >= limits.max_rounds:
-                raise Conflict(
-                    f"All {limits.max_rounds} rounds of run {seat.run.id} are used up.",
-                    "Propose the answer, or update_task action=fail to let the run stall.",
-                )
-            added = adding.add(op, seat.run, new, parent=seat.task.id)
-            queue.finish(op, seat.task, result=0, agent=seat.agent.name)
-            home = op.run(seat.run.id)
-            op.tx.update(home, replace(home, rounds=home.rounds + 1))
-            return runs.queued(op, home, seat, added)
-        added = adding.add(op, seat.run, new, parent=seat.task.id)
-        if split:
-            adding.split(op, seat, added)
-        return runs.queued(op, seat.run, seat, added)
 
     async def update_task(
         self,
@@ -517,58 +491,3 @@ class Board:
             )
 
         return await self._write("update_task", str(caller.principal), updates)
-
-
-def _proposed(op: Operation, entry: Entry, replayed: bool) -> Proposed:
-    """The answer on an entry, as it stands now."""
-    run = op.run(entry.run)
-    agent = op.tx.agent(run.id, entry.agent)
-    task = op.tx.task(TaskId(entry.task)) if entry.task else None
-    news, version = op.news(run, agent, besides=entry.id)
-    rejected = entry.state is EntryState.REJECTED
-    return Proposed(
-        run=run.id,
-        entry=entry.label,
-        state=entry.state,
-        strength=entry.strength,
-        reasons=(entry.reason,) if rejected else (),
-        conflicts=_conflicts(op, entry) if rejected else (),
-        warnings=entry.flags,
-        head=run.head if entry.kind is Kind.PATCH else "",
-        task_state=task.state if task else "",
-        replayed=replayed,
-        version=version,
-        news=news,
-        next=_after_proposal(entry, run, replayed, lost=task is not None and not task.token),
-    )
-
-
-def _conflicts(op: Operation, entry: Entry) -> tuple[str, ...]:
-    """The live entries that stand in the way, so that their author need not look them up."""
-    found = [op.tx.live_with_key(entry.run, entry.key) if entry.key else None]
-    found.append(op.tx.live_with_gist(entry.run, entry.gist_key) if entry.gist_key else None)
-    named = [op.tx.entry(EntryId(label)) for label in (*entry.supersedes, *entry.derived_from)]
-    found += [row for row in named if row and row.run == entry.run and row.state is not EntryState.ADMITTED]
-    unique = {row.id: row for row in found if row is not None and row.id != entry.id}
-    return tuple(rendering.unfold(row, "gist").rstrip("\n") for row in unique.values())
-
-
-def _after_proposal(entry: Entry, run: Run, replayed: bool, *, lost: bool) -> str:
-    if run.state is not RunState.OPEN:
-        return "Stop: the run is finished."
-    match entry.state:
-        case EntryState.PENDING:
-            return f"claim_task(agent={entry.agent}): the verdict on {entry.label} comes as news."
-        case EntryState.REJECTED if lost:
-            return f"The task is no longer yours: claim_task(agent={entry.agent})"
-        case EntryState.REJECTED:
-            again = (
-                " (This call was answered before; to have it judged again, pass a new request_id.)"
-                if replayed
-                else ""
-            )
-            return f"Mend what the reasons say and propose again with the same lease.{again}"
-    return f"claim_task(agent={entry.agent})" if entry.completes else "Go on with your task."
-
-
-__all__ = ["Board", "Caller", "NewTask", "Proposal", "Role", "Settings", "Wanted"]

@@ -125,6 +125,15 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
+def still_valid(op: Operation, caller: Caller) -> None:
+    """Raises: NotAllowed: The caller's token was revoked or has expired since the call began."""
+    if not caller.token:
+        return
+    row = op.tx.token_with(caller.token)
+    if row is None or row.revoked_at or (row.expires_at and row.expires_at <= op.now):
+        raise NotAllowed("This token is not valid any more.", "Ask the owner for a new one.")
+
+
 def clean_name(name: str, what: str) -> str:
     """Raises: InvalidInput: A name that would not do in a ref, a terminal or a sentence."""
     if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):

@@ -183,6 +183,12 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
     stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
     if stuck:
         busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
+    kept = [
+        task for task in op.tx.tasks(run.id, [TaskState.READY], limit=COUNTED) if task.favours_until > op.now
+    ]
+    busy += [
+        f"{task.label} is kept for {task.favours}" for task in kept[:3] if task.kind is not TaskKind.DECIDE
+    ]
     decision = op.tx.decision(run.id)
     if decision and not _may_decide(op, decision, agent):
         busy.append("the decision is kept for the agent that finished last")

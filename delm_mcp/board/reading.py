@@ -12,6 +12,7 @@ from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.model import (
     UNFINISHED,
     Agent,
+    CheckState,
     ContextChange,
     Entry,
     EntryId,
@@ -159,7 +160,7 @@ def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         entry = op.tx.entry(EntryId(label_id(label, "E")))
         if entry is None or entry.run != run.id:
             raise NotFound(f"Run {run.id} has no entry {label[:20]}.", "read_context lists its entries.")
-        text = rendering.why(entry) if wanted.view == "why" else rendering.unfold(entry, wanted.level)
+        text = _why(op, entry) if wanted.view == "why" else rendering.unfold(entry, wanted.level)
         room = wanted.budget_tokens - tokens("".join(pieces))
         if pieces and tokens(text) > room:
             left.append(entry.label)
@@ -178,6 +179,19 @@ def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         next=f"read_context(entries=[{', '.join(left)}])" if left else _go_on(run),
         items=tuple(items),
     )
+
+
+def _why(op: Operation, entry: Entry) -> str:
+    """What stands behind an entry, and what it still waits for."""
+    text = rendering.why(entry)
+    for check in op.tx.checks_of(entry.id):
+        if check.state is CheckState.RUNNING:
+            text += f"check {check.name}: running, try {check.tries}\n"
+        elif check.state is CheckState.WAITING:
+            waited = seconds(op.now - check.created_at)
+            reason = f" ({one_line(check.reason)})" if check.reason else ""
+            text += f"check {check.name}: waiting for {waited:g} s{reason}\n"
+    return text
 
 
 def _cut(text: str, room_tokens: int) -> str:

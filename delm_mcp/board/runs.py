@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from delm_mcp.board import queue
+from delm_mcp.board import adding, queue
+from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Added, Queued, Updated
 from delm_mcp.board.identity import Seat, clean_name, label_id
 from delm_mcp.board.operation import Operation, closed
@@ -22,10 +23,11 @@ from delm_mcp.domain.model import (
     RunState,
     Source,
     TaskId,
+    TaskKind,
     TaskState,
 )
 from delm_mcp.domain.policy import Policy, dump
-from delm_mcp.errors import InvalidInput, NotAllowed, RunClosed
+from delm_mcp.errors import Conflict, InvalidInput, NotAllowed, RunClosed
 
 MAX_GOAL = 4_000
 MAX_SOURCE = 20_000_000
@@ -124,6 +126,44 @@ def cancel_run(op: Operation, caller: Caller, run: str, reason: str) -> Run:
         queue.cancel(op, task, reason)
     found = op.run(run)
     return op.tx.update(found, replace(found, state=RunState.CANCELLED, reason=reason, ended_at=op.now))
+
+
+# -- adding tasks ----------------------------------------------------------------------------------
+
+
+def add_from_outside(op: Operation, run: Run, new: Sequence[NewTask]) -> Queued:
+    """Queue tasks without a lease; new work opens a stalled run again."""
+    if run.state is not RunState.STALLED:
+        run = op.open_run(run.id)
+    added = adding.add(op, run, new)
+    run = op.run(run.id)
+    if run.state is RunState.STALLED and any(not task.existed for task in added):
+        run = reopen(op, run)
+    return queued(op, run, None, added)
+
+
+def add_under_lease(op: Operation, seat: Seat, new: Sequence[NewTask], *, split: bool) -> Queued:
+    """Queue tasks as the holder of one: beside it, as its parts, or as the answer to a decide task.
+
+    Raises:
+        Conflict: All rounds of the run are used up.
+    """
+    assert seat.task is not None  # noqa: S101 - by_lease always gives one
+    if seat.task.kind is not TaskKind.DECIDE:
+        added = adding.add(op, seat.run, new, parent=seat.task.id)
+        if split:
+            adding.split(op, seat, added)
+        return queued(op, seat.run, seat, added)
+    limits = op.policy(seat.run).limits
+    if seat.run.rounds >= limits.max_rounds:
+        raise Conflict(
+            f"All {limits.max_rounds} rounds of run {seat.run.id} are used up.",
+            "Propose the answer, or update_task action=fail to let the run stall.",
+        )
+    added = adding.add(op, seat.run, new, parent=seat.task.id)
+    queue.finish(op, seat.task, result=0, agent=seat.agent.name)
+    home = op.run(seat.run.id)
+    return queued(op, op.tx.update(home, replace(home, rounds=home.rounds + 1)), seat, added)
 
 
 # -- answers about queued tasks --------------------------------------------------------------------

@@ -83,7 +83,7 @@ async def caller_of(store: Store, now: float, secret: str) -> Caller | None:
     row = await store.read(lambda tx: tx.token_with(digest(secret)))
     if row is None or row.revoked_at or (row.expires_at and row.expires_at <= now):
         return None
-    return Caller(Principal(f"token:{row.name}"), row.role, frozenset(row.runs), row.agent)
+    return Caller(Principal(f"token:{row.name}"), row.role, frozenset(row.runs), row.agent, row.sha256)
 
 
 async def active(store: Store, now: float) -> list[Token]:

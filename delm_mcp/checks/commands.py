@@ -91,7 +91,9 @@ def detect(argv: Sequence[str]) -> tuple[tuple[str, ...], ReportKind]:
     if place is None:
         return words, ""
     # Right behind `pytest`, because at the end there may be a `--`.
-    return (*words[: place + 1], f"--junitxml={REPORT}", *_without_report(words[place + 1 :])), "junit"
+    # One file that cannot be imported must not keep every other test from running.
+    added = (f"--junitxml={REPORT}", "--continue-on-collection-errors")
+    return (*words[: place + 1], *added, *_without_report(words[place + 1 :])), "junit"
 
 
 def _pytest_place(words: tuple[str, ...]) -> int | None:

@@ -6,10 +6,14 @@ says why nothing in the repository can make git run a program, `gitprotect` how 
 
 import os
 import re
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
+
+import anyio
 
 from delm_mcp.checks.gitcheckout import Checkout, checkout, list_tree
 from delm_mcp.checks.gitplace import place_of
@@ -21,6 +25,7 @@ _FULL_NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _OUR_REF = re.compile(r"refs/delm(/[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.|lock(?:/|$)|/|$))*)+")
 _REV_CHARS_MAX = 250
 _MERGE_TREE_SINCE = (2, 38)
+_STALE_LOCK_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -233,13 +238,23 @@ class GitRepo:
         ref = _our_ref(name)
         zeros = "0" * len(sha)
         old = [] if expected_old is None else [_full(expected_old) if expected_old else zeros]
+        self._clear_stale_lock(ref)
         try:
-            await self.git.real("update-ref", "--no-deref", ref, _full(sha), *old)
+            # Cut short, git would leave a lock behind with which the ref never moves again.
+            with anyio.CancelScope(shield=True):
+                await self.git.real("update-ref", "--no-deref", ref, _full(sha), *old)
         except GitFailed:
             if expected_old is None or (await self.read_ref(ref) or "") == expected_old:
                 raise
             return False
         return True
+
+    def _clear_stale_lock(self, ref: str) -> None:
+        """Remove the lock of one of our refs that a killed git left; git itself holds one for moments."""
+        lock = self.git.real_dir / f"{ref}.lock"
+        with suppress(OSError):
+            if time.time() - lock.stat().st_mtime > _STALE_LOCK_S:
+                lock.unlink()
 
     async def _require_merge_tree(self) -> None:
         done = await self.git.own("version")

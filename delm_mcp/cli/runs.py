@@ -1,6 +1,7 @@
 """`init`, `status`, `context` and `cancel`: runs, as their owner sees them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,6 +92,9 @@ def init(
             highlight=False,
             soft_wrap=True,
         )
+        for command in opening.commands:
+            if shutil.which(command.argv[0]) is None:
+                _warn(f"{command.argv[0]!r} of the command {command.name} is not on this PATH.")
         if not check:
             found = detect_check(place.repo.main) if place.repo else ""
             hint = f' This repository looks like --check "{found}".' if found else ""
@@ -119,6 +123,10 @@ async def _current_commit(place: Place, *, needed: bool) -> str:
         raise ConfigError(
             f"The repository {place.repo.main} has no commit yet.", 'git add -A && git commit -m "Start".'
         ) from None
+
+
+def _warn(text: str) -> None:
+    err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _source(path: Path) -> tuple[str, str]:

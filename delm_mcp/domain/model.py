@@ -102,13 +102,15 @@ class Role(StrEnum):
 class Caller:
     """Who is calling, as the transport established it.
 
-    `runs` empty means every run; `agent` not empty means that no other name may be used.
+    `runs` empty means every run; `agent` not empty means that no other name may be used; `token` is
+    the digest of the token that was shown, if any.
     """
 
     principal: Principal
     role: Role = Role.AGENT
     runs: frozenset[str] = frozenset()
     agent: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

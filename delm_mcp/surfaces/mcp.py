@@ -20,8 +20,8 @@ from delm_mcp import __version__
 from delm_mcp.board import Board
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Answer
-from delm_mcp.board.board import Wanted
 from delm_mcp.board.identity import label_id
+from delm_mcp.board.reading import Wanted
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
 from delm_mcp.domain.text import one_line
@@ -66,11 +66,16 @@ class Tools:
     """The six tools of a board, for callers that `caller_of` tells apart."""
 
     def __init__(
-        self, board: Board, caller_of: Callable[[], Caller], on_lease: Callable[[str, float], None]
+        self,
+        board: Board,
+        caller_of: Callable[[], Caller],
+        on_lease: Callable[[str, float], None],
+        gone_of: Callable[[], Callable[[], bool]],
     ) -> None:
         self._board = board
         self._caller = caller_of
         self._on_lease = on_lease
+        self._gone_of = gone_of
 
     async def claim_task(
         self,
@@ -83,7 +88,7 @@ class Tools:
         """Get work: the task, its lease, and context news. Already hold a lease? You get it back. \
 Nothing ready: says why and what to do."""
         answer = await self._board.claim_task(
-            self._caller(), task=task, tags=tags, wait_s=wait_s, agent=agent, run=run
+            self._caller(), task=task, tags=tags, wait_s=wait_s, agent=agent, run=run, gone=self._gone_of()
         )
         if answer.lease:
             self._on_lease(answer.lease, answer.expires_s)
@@ -288,6 +293,7 @@ def make_server(
     caller_of: Callable[[], Caller],
     *,
     on_lease: Callable[[str, float], None] = lambda lease, expires_s: None,
+    gone_of: Callable[[], Callable[[], bool]] = lambda: lambda: False,
     token_verifier: TokenVerifier | None = None,
     auth: AuthSettings | None = None,
 ) -> BoardServer:
@@ -297,6 +303,7 @@ def make_server(
         board: The open board.
         caller_of: Who makes the call that is being handled.
         on_lease: Told of each lease that goes out and for how many seconds, so that it can be kept.
+        gone_of: Gives a way to ask whether the caller of the present call has left.
         token_verifier: How bearer tokens are checked, for HTTP.
         auth: Where they are valid, for HTTP.
     """
@@ -305,7 +312,7 @@ def make_server(
         title="DeLM board",
         version=__version__,
         instructions=texts.INSTRUCTIONS,
-        tools=Tools(board, caller_of, on_lease).all(),
+        tools=Tools(board, caller_of, on_lease, gone_of).all(),
         token_verifier=token_verifier,
         auth=auth,
         log_level="WARNING",

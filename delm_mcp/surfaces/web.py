@@ -1,8 +1,10 @@
 """The board over HTTP: the MCP endpoint, who may call it, and a health check."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from ipaddress import ip_address
 
+import anyio
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
@@ -11,15 +13,62 @@ from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from delm_mcp import __version__
 from delm_mcp.board import Board, tokens
+from delm_mcp.board.background import beside
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import DelmError
 from delm_mcp.surfaces.mcp import BoardServer, make_server
 
 ANYBODY = Caller(Principal("http:local"))
 """Who calls a server on loopback without tokens: whoever can reach it, told apart by nothing."""
+
+
+_GONE: ContextVar[Callable[[], bool]] = ContextVar("gone", default=lambda: False)
+
+
+class NoticesDisconnects:
+    """Lets a waiting call know that its caller has hung up.
+
+    With JSON answers nobody reads from the connection while a call runs, so an agent that vanished
+    would still be given the next task, which would then be stuck for a whole lease.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and watch its connection once its body has been read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        read, gone = anyio.Event(), anyio.Event()
+
+        async def received() -> Message:
+            if read.is_set():
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                gone.set()
+            if not message.get("more_body", False):
+                read.set()
+            return message
+
+        async def watch() -> None:
+            await read.wait()
+            while not gone.is_set():
+                if (await receive())["type"] == "http.disconnect":
+                    gone.set()
+
+        token = _GONE.set(gone.is_set)
+        try:
+            async with beside(watch):
+                await self._app(scope, received, send)
+        finally:
+            _GONE.reset(token)
 
 
 class BoardToken(AccessToken):
@@ -90,7 +139,9 @@ def make_app(
         if with_tokens
         else None
     )
-    server = make_server(board, calling, token_verifier=Verifier(board) if with_tokens else None, auth=auth)
+    server = make_server(
+        board, calling, token_verifier=Verifier(board) if with_tokens else None, auth=auth, gone_of=_GONE.get
+    )
 
     @server.custom_route("/healthz", methods=["GET"])  # type: ignore[untyped-decorator]
     async def healthz(_: Request) -> Response:
@@ -101,12 +152,14 @@ def make_app(
         return JSONResponse({"status": "ok", "version": __version__, "runs": runs})
 
     prepare(server)
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         json_response=True,
         stateless_http=True,
         transport_security=_security(host, allowed_hosts),
         host=host,
     )
+    app.add_middleware(NoticesDisconnects)
+    return app
 
 
 def _security(host: str, allowed_hosts: tuple[str, ...]) -> TransportSecuritySettings:

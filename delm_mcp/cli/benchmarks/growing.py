@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from delm_mcp.board.board import Wanted
+from delm_mcp.board.reading import Wanted
 from delm_mcp.cli.benchmarks.scene import DURABILITY, NEEDS, WORKER, Scene, scene
 from delm_mcp.cli.benchmarks.timing import closed_loop, percentile
 from delm_mcp.cli.benchmarks.watched import Watch

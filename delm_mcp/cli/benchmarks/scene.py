@@ -10,10 +10,10 @@ from typing import Any
 
 from delm_mcp.board import Board
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.board import Wanted
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
+from delm_mcp.board.reading import Wanted
 from delm_mcp.board.runs import Opening
 from delm_mcp.cli.benchmarks.watched import Watch
 from delm_mcp.domain.admission import Proposal

@@ -14,7 +14,6 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from delm_mcp.cli.benchmarks import growing, http, machine, writing
 from delm_mcp.cli.wiring import err, out, run
 from delm_mcp.errors import ConfigError
 
@@ -58,6 +57,8 @@ FULL_ENTRIES = 1_000_000
 
 async def measure(plan: Plan, folder: Path, step: Callable[[str], None]) -> dict[str, Any]:
     """Run the plan on boards in `folder`, which is empty; tells `step` what it is doing."""
+    from delm_mcp.cli.benchmarks import growing, http, machine, writing
+
     began = time.perf_counter()
     step("syncing the disk")
     report: dict[str, Any] = {

@@ -1,32 +1,21 @@
 """`stdio`, `serve` and `tools`: the board as an MCP server."""
 
-import os
-import signal
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 import typer
-import uvicorn
 from rich.table import Table
 
-from delm_mcp.board import Board, tokens
+from delm_mcp.board import tokens
 from delm_mcp.board.background import beside
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.keeping import Keeper
 from delm_mcp.checks.runner import Wish
-from delm_mcp.cli.wiring import err, opened, out, run
+from delm_mcp.cli.wiring import opened, out, run
 from delm_mcp.config import local_principal
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import ConfigError
-from delm_mcp.surfaces import schemas
-from delm_mcp.surfaces.mcp import make_server
-from delm_mcp.surfaces.stdio import serve_stdio
-from delm_mcp.surfaces.web import is_loopback, make_app
+from delm_mcp.surfaces.addresses import is_loopback
 
 BoardFile = Annotated[
     Path | None,
@@ -42,8 +31,6 @@ Commands = Annotated[
         "bubblewrap, process, or off.",
     ),
 ]
-GRACE_S = 5
-BACKLOG = 2048
 
 
 def stdio(
@@ -54,6 +41,9 @@ def stdio(
     commands: Commands = "auto",
 ) -> None:
     """Serve one agent over standard input and output; this is what agents start."""
+
+    from delm_mcp.surfaces.mcp import make_server
+    from delm_mcp.surfaces.stdio import serve_stdio
 
     async def main() -> None:
         async with opened(board, commands=commands, create=True, works=True) as served:
@@ -89,6 +79,8 @@ def serve(
     without network on a read-only system; `auto` and `process` are for loopback only.
     """
 
+    from delm_mcp.cli.listening import listen
+
     async def main() -> None:
         if commands in ("auto", "process") and not is_loopback(host):
             raise ConfigError(
@@ -102,61 +94,16 @@ def serve(
                     f"Nobody could be told apart on {host}: the board has no tokens.",
                     "Make one first: delm-mcp token create NAME. Or listen on 127.0.0.1.",
                 )
-            await _listen(served.board, host, port, bool(valid), url, tuple(allow_host or ()))
+            await listen(served.board, host, port, bool(valid), url, tuple(allow_host or ()))
 
     run(main)
 
 
-async def _listen(
-    board: Board, host: str, port: int, with_tokens: bool, url: str, hosts: tuple[str, ...]
-) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(BACKLOG)  # before we say so, because whoever reads it connects at once
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}.",
-                "Choose another --port.",
-            ) from error
-        actual = listener.getsockname()[1]
-        app = make_app(
-            board, host=host, port=actual, with_tokens=with_tokens, public_url=url, allowed_hosts=hosts
-        )
-        config = uvicorn.Config(
-            app, host=host, port=actual, log_level="warning", timeout_graceful_shutdown=GRACE_S, ws="none"
-        )
-        shown = f"[{host}]" if ":" in host else host
-        guard = "bearer tokens" if with_tokens else "no tokens: whoever reaches this port"
-        greeting = f"delm-mcp listens on http://{shown}:{actual}/mcp ({guard})"
-        server = _Server(config)
-        async with beside(partial(_end_on_signal, server, board, greeting)):
-            await server.serve(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the lifespan with a traceback."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _end_on_signal(server: uvicorn.Server, board: Board, greeting: str) -> None:
-    """A first signal ends the server in order: open waits are answered, then it stops listening."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        err.print(
-            greeting, markup=False, highlight=False, soft_wrap=True
-        )  # whoever reads it may send one at once
-        async for _ in signals:
-            server.force_exit = server.should_exit
-            server.should_exit = board.closing = True
-
-
 def tools() -> None:
     """Print what the tool definitions cost each agent's context, in tokens."""
+
+    from delm_mcp.surfaces import schemas
+    from delm_mcp.surfaces.mcp import make_server
 
     async def main() -> None:
         server = make_server(None, lambda: None)  # type: ignore[arg-type, return-value]

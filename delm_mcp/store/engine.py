@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import anyio
 
-from delm_mcp.errors import StoreError, StoreUnavailable
+from delm_mcp.errors import StoreCorrupt, StoreError, StoreUnavailable
 from delm_mcp.store.base import Cursor
 from delm_mcp.store.boardfile import BoardFile, back_up
 from delm_mcp.store.commits import Commits
@@ -59,6 +59,7 @@ class Engine:
         self._group = GroupCommit(self._commit, self._checkpoint_when_due)
         self._checkpoint_due = False
         self._closing = False
+        self._damage: StoreCorrupt | None = None
 
     @property
     def wal_reset_bug(self) -> bool:
@@ -117,8 +118,12 @@ class Engine:
             Exception: Whatever `op` raised.
         """
         self._check_open()
-        with translating(self._file.path, reading=True):
-            return await self._readers.run(op)
+        try:
+            with translating(self._file.path, reading=True):
+                return await self._readers.run(op)
+        except StoreCorrupt as error:
+            self._told(error)
+            raise
 
     def committed(self) -> Cursor:
         """The cursor of now. Take it before you read what you will wait for a change of."""
@@ -205,8 +210,14 @@ class Engine:
 
     def _translated(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Failed):
-            return Failed(translated(outcome.error, self._file.path))
+            return Failed(self._told(translated(outcome.error, self._file.path)))
         return outcome
+
+    def _told(self, error: Exception) -> Exception:
+        """Remember damage: a file that was damaged once is not trusted again until it is opened anew."""
+        if isinstance(error, StoreCorrupt):
+            self._damage = error
+        return error
 
     def _of_batch(self, error: Exception) -> Exception:
         """Why a whole batch failed, as an exception of its own for each of its callers."""
@@ -220,7 +231,7 @@ class Engine:
                 "Nothing of it was kept; send the same call again.",
             )
         meant.__cause__ = error
-        return meant
+        return self._told(meant)
 
     async def _checkpoint_when_due(self) -> None:
         if not self._checkpoint_due:
@@ -235,6 +246,8 @@ class Engine:
     def _check_open(self) -> None:
         if self._closing:
             raise self._closed()
+        if self._damage is not None:
+            raise StoreCorrupt(self._damage.problem, self._damage.hint)
 
     def _closed(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._file.path} is closed.", "Open it again.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from ipaddress import ip_address
 
 import anyio
 from mcp.server.auth.middleware.auth_context import get_access_token
@@ -20,6 +19,7 @@ from delm_mcp.board import Board, tokens
 from delm_mcp.board.background import beside
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import DelmError
+from delm_mcp.surfaces.addresses import is_loopback
 from delm_mcp.surfaces.mcp import BoardServer, make_server
 
 ANYBODY = Caller(Principal("http:local"))
@@ -95,16 +95,6 @@ def calling() -> Caller:
     """The caller of the request that is being handled."""
     token = get_access_token()
     return token.caller if isinstance(token, BoardToken) else ANYBODY
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def make_app(

@@ -13,7 +13,7 @@ from delm_mcp.errors import NotFound, RequestReused, RunClosed
 from delm_mcp.store.base import Tx
 
 NEWS_TOKENS = 800
-NEWS_ROWS = 400
+NEWS_ROWS = 120  # a line has 7 tokens at least
 
 
 @dataclass(slots=True)
@@ -93,13 +93,14 @@ class Operation:
         lines: list[str] = []
         used, shown = 0, after
         changes, reached = self.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)
+        entries = self.tx.headlines({change.entry for change in changes})
         for change in changes:
             if used > NEWS_TOKENS and change.version > shown:
                 reached = shown
                 break
             if change.entry == besides:
                 continue
-            text = news_line(change, self.entry(change.entry), agent.name).rstrip("\n")
+            text = news_line(change, entries[change.entry], agent.name).rstrip("\n")
             lines.append(text)
             used += tokens(text)
             shown = change.version

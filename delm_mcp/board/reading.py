@@ -82,20 +82,14 @@ def _refuse_odd(run: Run, wanted: Wanted) -> None:
 
 def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
     upto = wanted.at or run.version
-    known: dict[int, Entry] = {}
-
-    def entry_of(entry: int) -> Entry:
-        if entry not in known:
-            known[entry] = op.entry(entry)
-        return known[entry]
-
     # The shortest line has 7 tokens, so a budget bounds how many changes are worth fetching.
     limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens // SHORTEST_LINE_TOKENS + 2
     wants = _filter(op, run, wanted)
     changes, reached = op.whole_versions(run, wanted.since, upto, limit)
+    entries = op.tx.headlines({change.entry for change in changes})
     seen = rendering.view(
         changes,
-        entry_of,
+        entries.__getitem__,
         upto=reached,
         budget_tokens=wanted.budget_tokens,
         wanted=wants,
@@ -116,7 +110,7 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         version=version,
         news=news,
         next=following or (_go_on(run)),
-        items=_matching(changes, entry_of, seen.version_read, wants) if wanted.kind or wanted.query else (),
+        items=_matching(changes, entries, seen.version_read, wants) if wanted.kind or wanted.query else (),
     )
 
 
@@ -135,10 +129,13 @@ def _filter(op: Operation, run: Run, wanted: Wanted) -> Callable[[Entry], bool]:
 
 
 def _matching(
-    changes: list[ContextChange], entry_of: Callable[[int], Entry], upto: int, wants: Callable[[Entry], bool]
+    changes: list[ContextChange],
+    entries: dict[EntryId, Entry],
+    upto: int,
+    wants: Callable[[Entry], bool],
 ) -> tuple[dict[str, Any], ...]:
     """The entries that a filtered view shows, each once."""
-    shown = {c.entry: entry_of(c.entry) for c in changes if c.version <= upto and wants(entry_of(c.entry))}
+    shown = {c.entry: entries[c.entry] for c in changes if c.version <= upto and wants(entries[c.entry])}
     return tuple(_item(entry) for entry in shown.values())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from delm_mcp.domain.model import Change, ContextChange, Entry, EntryState, Kind
+from delm_mcp.domain.model import Change, ContextChange, Entry, EntryId, EntryState, Kind
 from delm_mcp.domain.text import block, fenced, one_line, tokens
 
 LEGEND = (
@@ -64,7 +64,7 @@ class View:
 
 def view(
     changes: Sequence[ContextChange],
-    entry_of: Callable[[int], Entry],
+    entry_of: Callable[[EntryId], Entry],
     *,
     upto: int,
     budget_tokens: int = 0,
@@ -93,7 +93,7 @@ def view(
 
 
 def _pairs(
-    group: Iterable[ContextChange], entry_of: Callable[[int], Entry]
+    group: Iterable[ContextChange], entry_of: Callable[[EntryId], Entry]
 ) -> Iterable[tuple[ContextChange, Entry]]:
     return ((change, entry_of(change.entry)) for change in group)
 

@@ -9,7 +9,7 @@ Everything an operation inserts or updates is written to the run's log by the en
 transaction; `journal` defines how.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,9 @@ class Tx(Protocol):
         self, run: RunId, states: Sequence[EntryState] = (), limit: int = -1, *, newest: bool = False
     ) -> list[Entry]:
         """Entries, oldest first; with `newest`, a limit leaves out the oldest."""
+
+    def headlines(self, entries: Collection[EntryId]) -> dict[EntryId, Entry]:
+        """These entries with what one line shows of them; their other fields are at their defaults."""
 
     def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
         """How many entries each agent has in each state."""

@@ -83,10 +83,13 @@ class Table(Generic[R]):
     name: str
     row: type[R]
     autonumber: bool = True
+    only: tuple[str, ...] = ()
+    """Columns to read, where not all are; the others have their defaults."""
 
     @cached_property
     def columns(self) -> list[str]:
-        return [item.name for item in fields(self.row)]  # type: ignore[arg-type]
+        names = [item.name for item in fields(self.row)]  # type: ignore[arg-type]
+        return [name for name in names if name in self.only] if self.only else names
 
     @cached_property
     def _decoders(self) -> list[Decoder]:
@@ -121,7 +124,10 @@ class Table(Generic[R]):
         return f"UPDATE {self.name} SET {listed} WHERE id = ?", [*bound, new.id]  # type: ignore[attr-defined]
 
     def decode(self, values: Sequence[Any]) -> R:
-        return self.row(*[read(value) for read, value in zip(self._decoders, values, strict=True)])
+        ready = [read(value) for read, value in zip(self._decoders, values, strict=True)]
+        if self.only:
+            return self.row(**dict(zip(self.columns, ready, strict=True)))
+        return self.row(*ready)
 
     def decode_all(self, rows: Iterable[Sequence[Any]]) -> list[R]:
         return [self.decode(values) for values in rows]
@@ -131,6 +137,14 @@ RUN = Table("run", Run, autonumber=False)
 AGENT = Table("agent", Agent)
 TASK = Table("task", Task)
 ENTRY = Table("entry", Entry)
+HEADLINE = Table(
+    "entry",
+    Entry,
+    only=(
+        "id", "run", "kind", "gist", "scope", "key", "state", "strength", "agent", "flags", "reason",
+        "commit", "admitted_as", "version",
+    ),
+)  # fmt: skip
 CHECKS = Table("checks", Check)
 SOURCE = Table("source", Source)
 CHANGE = Table("change", ContextChange)

@@ -6,7 +6,7 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import fields, replace
 from math import inf
@@ -36,12 +36,25 @@ from delm_mcp.errors import StoreError
 from delm_mcp.store import journal
 from delm_mcp.store.base import Cursor, Row, StoreStatus, Tx
 from delm_mcp.store.engine import Engine, load_migrations
-from delm_mcp.store.rows import AGENT, CHANGE, CHECKS, ENTRY, RUN, SOURCE, TABLES, TASK, TOKEN, Table
+from delm_mcp.store.rows import (
+    AGENT,
+    CHANGE,
+    CHECKS,
+    ENTRY,
+    HEADLINE,
+    RUN,
+    SOURCE,
+    TABLES,
+    TASK,
+    TOKEN,
+    Table,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
+IDS_A_QUERY = 500
 _LOG_COLUMNS = [item.name for item in fields(LogRow)]
 _LOG_SELECT = f"SELECT {', '.join(_LOG_COLUMNS)} FROM log"
 _UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
@@ -253,6 +266,15 @@ class SqliteTx:
         order = "DESC" if newest else ""
         found = self._all(ENTRY, f"WHERE run = ? {only} ORDER BY id {order} LIMIT ?", run, *states, limit)
         return found[::-1] if newest else found
+
+    def headlines(self, entries: Collection[EntryId]) -> dict[EntryId, Entry]:
+        found: dict[EntryId, Entry] = {}
+        wanted = list(entries)
+        for start in range(0, len(wanted), IDS_A_QUERY):
+            some = wanted[start : start + IDS_A_QUERY]
+            where = f"WHERE id IN ({_marks(some)})"
+            found |= {entry.id: entry for entry in self._all(HEADLINE, where, *some)}
+        return found
 
     def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
         counted = "SELECT agent, state, count(*) FROM entry WHERE run = ? GROUP BY agent, state"

@@ -12,8 +12,8 @@ from delm_mcp.domain.text import tokens
 from delm_mcp.errors import NotFound, RequestReused, RunClosed
 from delm_mcp.store.base import Tx
 
-NEWS_TOKENS = 800
-NEWS_ROWS = 120  # a line has 7 tokens at least
+NEWS_TOKENS = 400
+NEWS_ROWS = 60
 
 
 @dataclass(slots=True)

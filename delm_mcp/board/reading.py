@@ -30,7 +30,7 @@ LEVELS = ("gist", "summary", "raw")
 MAX_BUDGET = 60_000
 QUEUE_TASKS = 200
 MATCHES = 1_000
-SHORTEST_LINE_TOKENS = 7  # v1 ~ E1 superseded (by E2)
+LINE_TOKENS = 20  # of a short gist
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def _refuse_odd(run: Run, wanted: Wanted) -> None:
 
 def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
     upto = wanted.at or run.version
-    # The shortest line has 7 tokens, so a budget bounds how many changes are worth fetching.
-    limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens // SHORTEST_LINE_TOKENS + 2
+    # A budget bounds how many changes are worth fetching; where lines are shorter, a page is smaller.
+    limit = -1 if wanted.kind or wanted.query else wanted.budget_tokens // LINE_TOKENS + 2
     wants = _filter(op, run, wanted)
     changes, reached = op.whole_versions(run, wanted.since, upto, limit)
     entries = op.tx.headlines({change.entry for change in changes})

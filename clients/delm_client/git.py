@@ -37,7 +37,10 @@ def git(folder: Path, *words: str) -> str:
             check=False,
         )
     except FileNotFoundError as error:
-        raise GitError("git is not installed.") from error
+        raise GitError(
+            "git is not installed, and agents work in git worktrees. Install it: `apt install git`, "
+            "`brew install git`, or see https://git-scm.com/downloads."
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise GitError(f"git {words[0]} did not end within 120 s.") from error
     if done.returncode:

@@ -9,8 +9,7 @@ search goes on. What it does is told on standard output, one JSON object a line.
 import argparse
 import json
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from delm_client.repair import (
     Candidate,
     Check,
     Finished,
-    Progress,
     Reason,
     RepairError,
     Scope,
@@ -33,10 +31,11 @@ from delm_client.repair import (
     search,
 )
 from delm_client.session import BoardError, BoardGone, Session, connected
+from delm_client.story import Story
+from delm_client.words import plural, shortened, task_counts
 
 WAIT_S = 20
 LISTED_MAX = 150
-GIST_CHARS = 440
 
 
 @dataclass(frozen=True)
@@ -49,39 +48,6 @@ class Place:
     base: str
     command: str
     mutants_max: int = 0
-
-
-@dataclass
-class Story:
-    """What an agent tells, and how its time went: `working`, `checking` (its result) or `waiting`."""
-
-    label: str
-    spent_s: dict[str, float] = field(
-        default_factory=lambda: {"working": 0.0, "checking": 0.0, "waiting": 0.0}
-    )
-    _phase: str = "waiting"
-    _since: float = field(default_factory=time.monotonic)
-    _told: float = 0.0
-
-    def phase(self, name: str, **facts: Any) -> None:
-        """Another phase begins."""
-        now = time.monotonic()
-        self.spent_s[self._phase] += now - self._since
-        self._phase, self._since = name, now
-        self.tell("phase", phase=name, **facts)
-
-    def tell(self, event: str, **facts: Any) -> None:
-        """One line for whoever started this agent."""
-        line = {"agent": self.label, "event": event, "at": time.time(), **facts}
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-    def progress(self, step: Progress) -> None:
-        """How far a search is, a few times a second."""
-        now = time.monotonic()
-        if now - self._told > 0.3:
-            self._told = now
-            self.tell("progress", scope=str(step.scope), mutants=step.counts.mutants)
 
 
 class Repairer:
@@ -107,12 +73,14 @@ class Repairer:
             await self._do(claim)
 
     async def _do(self, claim: dict[str, Any]) -> None:
-        task, lease = claim["task"], claim["lease"]
+        task, lease, target = claim["task"], claim["lease"], ""
         try:
             if task["kind"] == "decide":
                 await self._answer(lease)
             else:
-                await self._repair(Target(**_target(task["detail"])), lease)
+                wanted = Target(**_target(task["detail"]))
+                target = wanted.name
+                await self._repair(wanted, lease)
         except BoardGone:
             raise
         except BoardError as error:
@@ -121,7 +89,7 @@ class Repairer:
             self._story.tell("refused", task=task["id"], reason=str(error))
             await self._leave(lease, "release", str(error))
         except (RepairError, GitError) as error:
-            self._story.tell("gave_up", task=task["id"], reason=str(error))
+            self._story.tell("gave_up", task=task["id"], target=target, reason=str(error))
             await self._leave(lease, "fail", str(error))
         finally:
             self._story.phase("waiting")
@@ -142,12 +110,14 @@ class Repairer:
         patches = await self._entries("patch")
         others = await self._entries("fact")
         rest = [entry["entry"] for entry in [*patches, *others]][-50:]
-        gist = f"{len(patches)} patches are admitted on head" if patches else "No patch is admitted on head"
+        queue = await self._board.call("read_context", view="queue", run=self._place.run, agent=self.name)
+        counts = task_counts(str(queue.get("text", "")))
+        left = counts.get("failed", 0) + counts.get("cancelled", 0)
         self._story.phase("checking", task="decide")
         answer = await self._board.call(
             "propose_update",
             kind="answer",
-            gist=f"{gist}; what is left has no single-edit repair that the gate accepts",
+            gist=answer_gist(len(patches), left),
             summary="\n".join(f"- {entry['entry']}: {entry['gist']}" for entry in patches),
             derived_from=rest,
             completes=True,
@@ -233,16 +203,16 @@ class Repairer:
             await self._board.call(
                 "propose_update",
                 kind="fail",
-                gist=_gist(
+                gist=shortened(
                     f"No {event.scope.family} edit in {where} makes {event.scope.target} pass, "
-                    f"{event.tried} were tried"
+                    f"{plural(event.tried, 'edit')} tried"
                 ),
                 scope=scope[:500],
                 evidence=[
                     {
                         "type": "artifact",
                         "ref": "search",
-                        "text": f"{event.tried} mutants run, {event.timed_out} of them timed out",
+                        "text": f"{plural(event.tried, 'mutant')} run, {event.timed_out} of them timed out",
                     }
                 ],
                 agent=self.name,
@@ -264,7 +234,7 @@ class Repairer:
         answer = await self._board.call(
             "propose_update",
             kind="patch",
-            gist=_gist(gist),
+            gist=shortened(gist),
             raw=event.diff,
             evidence=[{"type": "command", "ref": "check", "text": commit}],
             completes=True,
@@ -307,7 +277,7 @@ class Repairer:
             answer = await self._board.call(
                 "propose_update",
                 kind="fact",
-                gist=_gist(f"{target.name} passes at {head[:12]} without a patch of its own"),
+                gist=shortened(f"{target.name} passes at {head[:12]} without a patch of its own"),
                 evidence=[{"type": "command", "ref": "check", "text": head}],
                 completes=True,
                 lease=lease,
@@ -318,14 +288,22 @@ class Repairer:
                 await self._leave(lease, "fail", " ".join(answer.get("reasons", ())))
             return
         counts = event.counts
-        note = f"{event.detail} ({counts.mutants} mutants, {counts.scopes_skipped} scopes ruled out before)"
+        skipped = plural(counts.scopes_skipped, "scope")
+        note = f"{event.detail} ({plural(counts.mutants, 'mutant')}, {skipped} ruled out before)"
         await self._board.call("update_task", lease=lease, action="fail", note=note[:1500])
         self._story.tell("gave_up", target=target.name, reason=note)
 
 
-def _gist(text: str) -> str:
-    """Within what everybody reads."""
-    return text if len(text) <= GIST_CHARS else text[: GIST_CHARS - 1] + "…"
+def answer_gist(patches: int, left: int) -> str:
+    """The answer to a run: what the team repaired, and what it could not."""
+    verb = "is" if patches == 1 else "are"
+    done = (
+        f"{plural(patches, 'patch')} {verb} admitted on head" if patches else "No patch is admitted on head"
+    )
+    if not left:
+        return f"{done}; every target is repaired"
+    verb = "is" if left == 1 else "are"
+    return f"{done}; {plural(left, 'target')} {verb} left, where the team found no edit that the gate accepts"
 
 
 def task_detail(target: Target) -> str:

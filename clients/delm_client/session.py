@@ -1,6 +1,7 @@
 """A connection to a board: MCP over the standard input and output of a `delm-mcp stdio` of our own."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,16 @@ def server_command() -> list[str]:
     if found is None:
         raise BoardError("delm-mcp is not installed here. `pip install delm-mcp` brings it.")
     return [found]
+
+
+def server_name() -> str:
+    """What a user types for the same `delm-mcp`: the bare name where the shell finds that one, else its path."""
+    program = Path(server_command()[0])
+    on_path = shutil.which("delm-mcp")
+    if on_path is not None and Path(on_path).resolve() == program.resolve():
+        return "delm-mcp"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
 
 
 class Session:

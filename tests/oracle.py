@@ -311,7 +311,8 @@ class Oracle:
         self.entries[number] = kept
         if not self._sound(kept):
             kept["state"] = "rejected"
-            self._count_rejection(task)
+            if kept["completes"]:
+                self._count_rejection(task)
         elif quoted is None:
             self._admit(kept)
         else:
@@ -366,6 +367,9 @@ class Oracle:
         return True
 
     def _returned_late(self, task: dict[str, Any]) -> None:
+        if task["kind"] == "decide" and not self.drained(but=task["id"]):
+            task["state"] = "cancelled"
+            return
         task.update(state="ready", rejections=task["rejections"] + 1)
         if task["rejections"] < REJECTIONS:
             task.update(favours=task["agent"], favours_until=self.now + AUTHOR_S)

@@ -123,7 +123,7 @@ async def _look(scene: Scene, session: Session) -> None:
 
 
 async def cause_chaos(scene: Scene, running: dict[str, Process]) -> None:
-    """Kill one agent, without warning, once half of the targets are decided; one at work when there is one."""
+    """Kill one agent, without warning, once half of the targets are decided."""
     half = max(1, len(scene.targets) // 2)
     while True:
         decided = sum(v["state"] == "admitted" for v in scene.verdicts) + len(scene.gave_up)

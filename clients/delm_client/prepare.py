@@ -1,4 +1,4 @@
-"""Before a team starts: a copy of the project, its failing tests, a run on a board, and a worktree for each agent."""
+"""Before a team starts: a copy of the project, its failing tests, a run on a board, worktrees."""
 
 import json
 import re
@@ -62,8 +62,8 @@ def prepare(wish: Wish) -> Scene:
         keep = bool(scene.targets)
         return scene
     finally:
-        if not keep and ours:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            _remove(folder, whole=ours)
 
 
 def _prepare(wish: Wish, folder: Path) -> Scene:
@@ -106,6 +106,15 @@ def _new_folder(wish: Wish) -> tuple[Path, bool]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     return folder, new
+
+
+def _remove(folder: Path, *, whole: bool) -> None:
+    """Take away what we made: the folder, or what we put into an empty one of the user's."""
+    for made in [folder] if whole else list(folder.iterdir()):
+        if made.is_dir():
+            shutil.rmtree(made, ignore_errors=True)
+        else:
+            made.unlink()
 
 
 def _copy(path: Path | None, project: Path) -> None:

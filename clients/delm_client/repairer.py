@@ -283,8 +283,9 @@ class Repairer:
                 lease=lease,
             )
             answer = await self._decided(answer)
-            self._story.tell("passes", target=target.name)
-            if answer["state"] != "admitted":
+            if answer["state"] == "admitted":
+                self._story.tell("passes", target=target.name)
+            else:
                 await self._leave(lease, "fail", " ".join(answer.get("reasons", ())))
             return
         counts = event.counts
@@ -296,14 +297,11 @@ class Repairer:
 
 def answer_gist(patches: int, left: int) -> str:
     """The answer to a run: what the team repaired, and what it could not."""
-    verb = "is" if patches == 1 else "are"
-    done = (
-        f"{plural(patches, 'patch')} {verb} admitted on head" if patches else "No patch is admitted on head"
-    )
+    many = f"{plural(patches, 'patch')} {'is' if patches == 1 else 'are'}" if patches else "No patch is"
     if not left:
-        return f"{done}; every target is repaired"
-    verb = "is" if left == 1 else "are"
-    return f"{done}; {plural(left, 'target')} {verb} left, where the team found no edit that the gate accepts"
+        return f"{many} admitted on head; every target is repaired"
+    rest = f"{plural(left, 'target')} {'is' if left == 1 else 'are'} left"
+    return f"{many} admitted on head; {rest}, where the team found no edit that the gate accepts"
 
 
 def task_detail(target: Target) -> str:

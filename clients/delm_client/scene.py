@@ -50,6 +50,8 @@ class Scene:
     agents: dict[str, AgentView] = field(default_factory=dict)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     gave_up: list[dict[str, Any]] = field(default_factory=list)
+    passing: set[str] = field(default_factory=set)
+    """Targets that were found to pass without a patch of their own."""
     notes: list[str] = field(default_factory=list)
     queue_line: str = ""
     context: list[str] = field(default_factory=list)
@@ -93,6 +95,8 @@ class Scene:
             case "gave_up":
                 self.gave_up.append({**line, "name": view.name})
                 view.gave_up += 1
+            case "passes":
+                self.passing.add(line["target"])
             case "again" | "refused":
                 self.notes.append(f"{view.name or view.label}: {line['reason']}")
             case "stopped":

@@ -35,7 +35,7 @@ def server_command() -> list[str]:
 
 
 def server_name() -> str:
-    """What a user types for the same `delm-mcp`: the bare name where the shell finds that one, else its path."""
+    """What a user types for the same `delm-mcp`: its name where the shell finds it, else its path."""
     program = Path(server_command()[0])
     on_path = shutil.which("delm-mcp")
     if on_path is not None and Path(on_path).resolve() == program.resolve():

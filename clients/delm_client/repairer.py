@@ -288,9 +288,7 @@ class Repairer:
             else:
                 await self._leave(lease, "fail", " ".join(answer.get("reasons", ())))
             return
-        counts = event.counts
-        skipped = plural(counts.scopes_skipped, "scope")
-        note = f"{event.detail} ({plural(counts.mutants, 'mutant')}, {skipped} ruled out before)"
+        note = f"{event.detail} ({plural(event.counts.mutants, 'mutant')} run)"
         await self._board.call("update_task", lease=lease, action="fail", note=note[:1500])
         self._story.tell("gave_up", target=target.name, reason=note)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from delm_client.scene import AgentView, Scene
 from delm_client.session import server_name
-from delm_client.words import plural
+from delm_client.words import plural, shortened
 
 PHASES = {"working": "cyan", "checking": "magenta", "waiting": "yellow", "starting": "dim", "gone": "dim"}
 BAR_COLUMNS = 100
@@ -41,7 +41,8 @@ def escape(text: str) -> str:
 def _grid(*headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        # Where it is narrow, a column that may wrap gives way first; its cells are cut to one row.
+        table.add_column(heading, no_wrap=heading != "task")
     return table
 
 
@@ -70,8 +71,8 @@ def live(scene: Scene, rows: int = PICTURE_ROWS) -> RenderableType:
 def _head(scene: Scene) -> Table:
     total = len(scene.targets)
     head = Table.grid(padding=(0, 2))
-    for _ in range(4):
-        head.add_column(no_wrap=True, overflow="ellipsis")
+    for gives_way in (False, False, False, True):
+        head.add_column(no_wrap=not gives_way)
     head.add_row(
         Text(f"{scene.repaired} of {total} repaired", style="bold green"),
         ProgressBar(
@@ -82,7 +83,7 @@ def _head(scene: Scene) -> Table:
             finished_style="green",
         ),
         Text(f"{time.monotonic() - scene.started:.0f} s", style="dim"),
-        Text(scene.queue_line, style="dim"),
+        _line(Text(scene.queue_line, style="dim")),
     )
     return head
 
@@ -105,7 +106,7 @@ def _agents(scene: Scene, rows: int) -> Table:
             str(view.mutants_before + view.mutants),
             str(view.admitted),
             str(view.rejected),
-            escape(view.target),
+            _line(Text(printable(view.target))),
         )
     if len(shown) < len(views):
         table.add_row(f"[dim]and {len(views) - len(shown)} more[/]")
@@ -212,12 +213,15 @@ def _print_rejected(console: Console, scene: Scene) -> None:
             (f"  by {verdict['name']}", "dim"),
         )
         reason = str(verdict["reason"]).removeprefix("command: ")
-        _print_item(console, head, _edit(verdict), f"because {reason[:300]}")
+        _print_item(console, head, _edit(verdict), f"because {shortened(reason, 300)}")
 
 
 def _print_time(console: Console, scene: Scene) -> None:
     wide = console.width >= BAR_COLUMNS
-    headings = ["agent", "worked s", "checking s", "waited s", "mutants", "repaired", "ended"]
+    # The bar has no legend of its own: the headings of its three parts have its colors.
+    times = {"working": "worked s", "checking": "checking s", "waiting": "waited s"}
+    parts = [f"[{PHASES[phase]}]{heading}[/]" if wide else heading for phase, heading in times.items()]
+    headings = ["agent", *parts, "mutants", "repaired", "ended"]
     table = _grid(*headings, *(["where its time went"] if wide else []))
     for view in scene.agents.values():
         spent = view.spent_s

@@ -146,7 +146,10 @@ async def run(
             command = list(argv)
             if sandbox == "bubblewrap":
                 variables |= {"HOME": "/tmp/home", "TMPDIR": "/tmp"}  # noqa: S108
-                mounts = Mounts(scratch, (cwd, *writable), tuple(hidden), tuple(readable), env_path)
+                # A program that was named by its path is found as well where /tmp or a home hides it.
+                named = [str(Path(argv[0]).parent)] if os.path.isabs(argv[0]) else []
+                programs = os.pathsep.join([*named, env_path])
+                mounts = Mounts(scratch, (cwd, *writable), tuple(hidden), tuple(readable), programs)
                 command = bubblewrap_argv(argv, cwd, mounts, pipes.status_write)
             order = {
                 "argv": command,

@@ -7,6 +7,7 @@ ways of ending are the same, and everything is closed in order.
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,6 +60,8 @@ def _claimed() -> Iterator[tuple[int, int]]:
     try:
         yield source, sink
     finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()  # what was printed meanwhile must not come out where the protocol was
         os.dup2(source, 0)
         os.dup2(sink, 1)
         os.close(sink)

@@ -309,6 +309,8 @@ def outside_checks(proposal: Proposal, board: Board) -> list[CheckName]:
 
 
 def _applies(name: CheckName, proposal: Proposal, board: Board) -> bool:
+    if name in {CheckName.PEERS, CheckName.JUDGE}:
+        return True
     if name is CheckName.QUOTES:
         return any(item.type == "quote" for item in proposal.evidence)
     if proposal.kind in {Kind.PATCH, Kind.ANSWER}:

@@ -36,12 +36,12 @@ class CheckName(StrEnum):
     CHECKABLE = "checkable"  # cites something that the server can check by itself
     QUOTES = "quotes"
     COMMAND = "command"
-    PEERS = "peers"
-    JUDGE = "judge"
+    PEERS = "peers"  # other principals approve
+    JUDGE = "judge"  # a configured model approves
 
 
-OUTSIDE = (CheckName.QUOTES, CheckName.COMMAND)
-"""Checks that read or run something beyond the board, so they run outside any transaction."""
+OUTSIDE = (CheckName.QUOTES, CheckName.COMMAND, CheckName.PEERS, CheckName.JUDGE)
+"""Checks that need more than the board's rows, so they end in a later transaction than the proposal."""
 
 
 class _Section(BaseModel):
@@ -60,9 +60,60 @@ class KindPolicy(_Section):
 
 
 class PeersPolicy(_Section):
-    """What becomes of an entry that peers should approve where none can be asked."""
+    """How other principals verify an entry, before it is admitted and when it is in doubt.
 
-    no_peers: Literal["attest", "reject"] = "attest"
+    `approvals` of `of` verdicts must be `pass` (`of = 0`: as many as approvals). `no_peers`: what becomes
+    of a proposal when too few independent principals are there `peer_wait_s` after it was put to them:
+    it waits on, is admitted without their word, or is rejected. After `max_rejections` verdicts against
+    its results a task goes to somebody else.
+    """
+
+    approvals: int = Field(default=1, ge=1, le=9)
+    of: int = Field(default=0, ge=0, le=9)
+    no_peers: Literal["wait", "attest", "reject"] = "attest"
+    peer_wait_s: float = Field(default=60.0, ge=0, le=86_400)
+    max_rejections: int = Field(default=3, ge=1, le=100)
+
+    @property
+    def asked(self) -> int:
+        """How many verdicts are asked for."""
+        return max(self.of, self.approvals)
+
+
+class JudgePolicy(_Section):
+    """The model that judges, and what it may cost a run.
+
+    Attributes:
+        model: `anthropic:<name>`, `openai:<name>`, or `openai:<name>` with a `base_url` for any server that
+            speaks OpenAI's protocol (vLLM, Ollama, llama.cpp).
+        base_url: Where the model is; empty for the provider's own address.
+        api_key_env: The environment variable of the server that holds the key; empty for the provider's
+            usual one. A key itself never stands in a policy.
+        output: How the model is made to answer in the form: as a tool call, by the provider's JSON
+            schema, or by asking in the prompt (for small local models).
+        timeout_s: For one request.
+        max_retries: After a failed connection, a 429 or a 5xx; waits grow, and `Retry-After` is kept.
+        spend_usd: What all judgements of a run may cost; None for no such bound.
+        spend_tokens: How many tokens, in and out, all judgements of a run may take.
+        input_usd, output_usd: The price of a million tokens where no price list knows the model.
+        unavailable_s: How long an entry waits for a judge that cannot be reached before it is rejected.
+        prompt: The judge's instructions; empty for those that come with delm-mcp. In a TOML file it is the
+            path of a text file, read when the run opens.
+    """
+
+    model: str = Field(default="", max_length=200)
+    base_url: str = Field(default="", max_length=500)
+    api_key_env: str = Field(default="", max_length=100)
+    output: Literal["tool", "native", "prompted"] = "tool"
+    timeout_s: float = Field(default=60.0, ge=0.05, le=3600)
+    max_retries: int = Field(default=5, ge=0, le=20)
+    max_output_tokens: int = Field(default=2000, ge=100, le=100_000)
+    spend_usd: float | None = Field(default=None, ge=0)
+    spend_tokens: int = Field(default=2_000_000, ge=0)
+    input_usd: float | None = Field(default=None, ge=0)
+    output_usd: float | None = Field(default=None, ge=0)
+    unavailable_s: float = Field(default=86_400.0, ge=1, le=604_800)
+    prompt: str = Field(default="", max_length=20_000)
 
 
 class CommandPolicy(_Section):
@@ -71,12 +122,14 @@ class CommandPolicy(_Section):
     `fail_at_base = "require"`: the cited command must fail on `head` without the patch (with a JUnit
     report: at least one test that did not pass must pass with it). `"note"` only writes it down, for
     runs whose work is not to repair something. `unavailable_s`: how long an entry waits for a server
-    that is able to run commands before it is rejected.
+    that is able to run commands before it is rejected. `inputs`: by a command's name, globs of the files
+    that it depends on; a command without an entry depends on every file.
     """
 
     fail_at_base: Literal["require", "note"] = "require"
     unavailable_s: float = Field(default=600.0, ge=1, le=86_400)
     max_tries: int = Field(default=5, ge=1, le=50)
+    inputs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Limits(_Section):
@@ -111,6 +164,7 @@ class Policy(_Section):
     patch: KindPolicy = _checks(C.NOVEL, C.QUOTES, C.COMMAND)
     answer: KindPolicy = _checks(C.PARENTS, C.QUOTES, C.COMMAND)
     peers: PeersPolicy = PeersPolicy()
+    judge: JudgePolicy = JudgePolicy()
     command: CommandPolicy = CommandPolicy()
     limits: Limits = Limits()
     protect: tuple[str, ...] = ()
@@ -153,11 +207,10 @@ def build(settings: dict[str, Any], origin: str = "the policy") -> Policy:
     except ValidationError as error:
         raise ConfigError(*_explain(error, origin)) from None
     for kind in Kind:
-        if CheckName.JUDGE in policy.of(kind):
+        if CheckName.JUDGE in policy.of(kind) and not policy.judge.model:
             raise ConfigError(
-                f"{origin}: {kind}.checks: no model can be asked in this version, and a check that "
-                "cannot run never passes.",
-                "Leave judge out.",
+                f"{origin}: {kind}.checks: judge needs a model.",
+                'Name it: [judge] model = "anthropic:<name>", or "openai:<name>" with base_url.',
             )
     return policy
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from delm_mcp.checks.gitrepo import GitRepo
+from delm_mcp.checks.judge_unavailable import key_variable
 from delm_mcp.domain.model import Command
-from delm_mcp.domain.policy import Policy, build
+from delm_mcp.domain.policy import JudgePolicy, Policy, build
 from delm_mcp.errors import CheckUnavailable, ConfigError
 
 FOLDER = ".delm"
@@ -30,6 +31,10 @@ DEFAULT_PROTECT = (
     "pyproject.toml",
 )
 """What a patch cannot change when its run has commands: the tests, and what decides how they run."""
+
+
+PROMPT_CHARS_MAX = 20_000
+"""The longest instructions for a judge; the same bound as `JudgePolicy.prompt`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +129,36 @@ def load_policy(wish: str, protect: tuple[str, ...], default: tuple[str, ...]) -
             raise ConfigError(f"{wish} cannot be read: {error.strerror}.", "Check the path.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{wish} is not TOML: {error}.", "Mend it there.") from error
+        settings = _with_prompt(settings, Path(wish))
     globs = protect or settings.get("protect", default)
     settings = {**settings, "protect": list(globs) if isinstance(globs, tuple) else globs}
     return build(settings, origin)
+
+
+def _with_prompt(settings: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The settings with the judge's instructions in place of the path that names them."""
+    judge = settings.get("judge")
+    named = judge.get("prompt") if isinstance(judge, dict) else None
+    if not named or not isinstance(named, str):
+        return settings
+    path = file.parent / Path(named).expanduser()
+    where, hint = f"{file}: judge.prompt: {path}", "Start from `delm-mcp judge prompt > judge.md`."
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{where} cannot be read: {why}.", f"Paths start at the policy. {hint}") from error
+    if not text.strip():
+        raise ConfigError(f"{where} is empty.", hint)
+    if len(text) > PROMPT_CHARS_MAX:
+        raise ConfigError(f"{where} has {len(text)} characters.", f"At most {PROMPT_CHARS_MAX} are used.")
+    return {**settings, "judge": {**settings["judge"], "prompt": text}}
+
+
+def judge_key(policy: JudgePolicy) -> str:
+    """The key of the judge's model, from the variable that the policy names; empty when it is not set."""
+    variable = key_variable(policy)
+    return os.environ.get(variable, "").strip() if variable else ""
 
 
 def parse_command(text: str, timeout_s: float) -> Command:

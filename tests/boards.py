@@ -10,12 +10,13 @@ import pytest
 
 from delm_mcp.board import Board, Settings
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.answers import Claim, Proposed, Queued, Reading
+from delm_mcp.board.answers import Claim, Judged, Proposed, Queued, Reading
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.runs import Opening
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Agent,
@@ -148,6 +149,23 @@ class Desk:
 
     async def read(self, caller: Caller = ADA, *, agent: str = "", **wanted: Any) -> Reading:
         return await self.board.read_context(caller, Wanted(**wanted), agent=agent, run=self.run)
+
+    async def vote(
+        self, claim: Claim, verdict: str, *fails: str, caller: Caller = BOB, reason: str = "I compared it"
+    ) -> Judged:
+        """Judge the entry of a verify task."""
+        assert claim.task is not None
+        assert claim.task.kind == "verify"
+        about = (await self.task(claim.task.id)).about
+        opinion = Opinion(f"E{about}", verdict, reason, fails)
+        return await self.board.verify(caller, opinion, lease=claim.lease)
+
+    async def dispute(
+        self, entry: str, *fails: str, by: Claim, caller: Caller = CYD, against: Sequence[str] = ()
+    ) -> Judged:
+        """Challenge an admitted entry."""
+        opinion = Opinion(entry, "fail", "The source says otherwise", fails, tuple(against))
+        return await self.board.verify(caller, opinion, agent=by.agent, run=self.run)
 
     async def work_off(self, claim: Claim, gist: str, caller: Caller = ADA) -> Claim:
         """Complete a task and claim the next."""

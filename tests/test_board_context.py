@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from delm_mcp.board.proposals import CHECK_LEASE_S
+from delm_mcp.board.cases import CHECK_LEASE_S
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Command, EntryState, Evidence, Kind
-from delm_mcp.domain.policy import build
 from tests.boards import BOB, SEEN, Desk, desk_in, fact, quote, result, turned_down
 
 pytestmark = pytest.mark.anyio
@@ -190,16 +189,3 @@ async def test_a_fail_says_where_it_holds(desk: Desk) -> None:
     )
     await desk.admit(held, scoped)
     assert "scope «list.py regex»" in (await desk.read()).text
-
-
-async def test_peers_that_nobody_can_be_are_decided_by_the_policy(tmp_path: Path) -> None:
-    for choice, state in (("attest", "admitted"), ("reject", "rejected")):
-        folder = tmp_path / choice
-        folder.mkdir()
-        async with desk_in(folder) as desk:
-            policy = build({"fact": {"checks": ["peers"]}, "peers": {"no_peers": choice}})
-            await desk.open("one", policy=policy)
-            proposed = await desk.propose(await desk.hold(), fact())
-            assert proposed.state == state
-            assert proposed.strength == "attested"
-            await desk.audit()

@@ -102,7 +102,7 @@ async def test_an_answer_names_what_it_rests_on(desk: Desk) -> None:
 
 
 async def test_a_run_in_which_nothing_was_found_can_be_answered(tmp_path: Path) -> None:
-    from delm_mcp.board.proposals import CHECK_LEASE_S
+    from delm_mcp.board.cases import CHECK_LEASE_S
     from tests.boards import quote
 
     async with desk_in(tmp_path) as desk:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from delm_mcp.board.adding import NewTask
+from delm_mcp.board.cases import CHECK_LEASE_S
 from delm_mcp.board.operation import Operation
-from delm_mcp.board.proposals import CHECK_LEASE_S
 from delm_mcp.board.reading import Wanted
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Change, Evidence, Kind, Principal

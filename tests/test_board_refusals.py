@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from delm_mcp.board.adding import MAX_TASKS_A_CALL, NewTask
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import (
     Conflict,
@@ -150,7 +151,7 @@ async def test_an_observer_may_only_read(desk: Desk) -> None:
     async with refused(desk, NotAllowed, "may only read"):
         await desk.board.update_task(OBSERVER, lease="T1.abcd", action="renew")
     async with refused(desk, NotAllowed, "may only read"):
-        await desk.board.verify(OBSERVER, entry="E1", verdict="pass", reason="fine")
+        await desk.board.verify(OBSERVER, Opinion("E1", "pass", "fine"))
     assert (await desk.read(OBSERVER, view="queue")).text
 
 

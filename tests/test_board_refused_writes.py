@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from delm_mcp.board.reading import MAX_BUDGET
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.admission import MAX_EVIDENCE, MAX_EVIDENCE_TEXT, MAX_GIST, MAX_LIST, MAX_RAW, Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
 from delm_mcp.errors import (
+    Conflict,
     InvalidInput,
     LeaseLost,
     NotAllowed,
     NotFound,
-    Refused,
     RequestReused,
     RunClosed,
 )
@@ -171,25 +172,26 @@ async def test_a_verdict_on_ones_own_entry_is_refused(desk: Desk) -> None:
     held = await desk.hold()
     made = await desk.admit(held, fact())
     async with refused(desk, NotAllowed, f"{made.entry} is your own entry"):
-        await desk.board.verify(ADA, entry=made.entry, verdict="pass", reason="it holds")
+        await desk.board.verify(ADA, Opinion(made.entry, "pass", "it holds"))
 
 
 async def test_odd_verdicts_are_refused(desk: Desk) -> None:
     held = await desk.hold()
     made = await desk.admit(held, fact())
     async with refused(desk, NotFound, "no entry E99"):
-        await desk.board.verify(BOB, entry="E99", verdict="pass", reason="r")
+        await desk.board.verify(BOB, Opinion("E99", "pass", "r"))
     async with refused(desk, InvalidInput, "no verdict 'maybe'", "pass, fail, abstain"):
-        await desk.board.verify(BOB, entry=made.entry, verdict="maybe", reason="r")
+        await desk.board.verify(BOB, Opinion(made.entry, "maybe", "r"))
     async with refused(desk, InvalidInput, "not a label"):
-        await desk.board.verify(BOB, entry="T1", verdict="pass", reason="r")
+        await desk.board.verify(BOB, Opinion("T1", "pass", "r"))
 
 
 async def test_a_verdict_without_a_verify_task_says_what_would_work(desk: Desk) -> None:
     held = await desk.hold()
     made = await desk.admit(held, fact())
-    with pytest.raises(Refused, match="supersedes"):
-        await desk.board.verify(BOB, entry=made.entry, verdict="fail", reason="it does not hold")
+    bob = (await desk.hold(BOB)).agent
+    async with refused(desk, Conflict, "Only the lease of a verify task", "verdict=fail disputes"):
+        await desk.board.verify(BOB, Opinion(made.entry, "pass", "it does hold"), agent=bob, run=desk.run)
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from delm_mcp.board.adding import NewTask
+from delm_mcp.board.cases import CHECK_LEASE_S
 from delm_mcp.board.examining import Examiner
-from delm_mcp.board.proposals import CHECK_LEASE_S, Finding
+from delm_mcp.board.proposals import Finding
 from delm_mcp.domain.model import Caller, Entry, Run, Source
 from delm_mcp.domain.policy import build
 from delm_mcp.errors import CheckUnavailable, Conflict, LeaseLost

@@ -57,7 +57,7 @@ def test_a_preset_with_changes_keeps_the_rest_of_the_preset() -> None:
         ({"command": {"fail_at_base": "maybe"}}, "command.fail_at_base", "'require' or 'note'"),
         ({"command": {"max_tries": 0}}, "command.max_tries", "greater than or equal to 1"),
         ({"limits": 3}, "limits", "3"),
-        ({"fact": {"checks": ["judge"]}}, "fact.checks", "Leave judge out"),
+        ({"fact": {"checks": ["judge"]}}, "fact.checks", "judge] model ="),
     ],
 )
 def test_a_typo_is_told_where_it_is_and_what_was_meant(

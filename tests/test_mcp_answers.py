@@ -245,7 +245,7 @@ async def test_a_verdict_on_ones_own_entry_is_refused(hall: Hall, mode: Mode) ->
         await finish(ada, await hold(ada), GIST)
         await refused(ada, "verify", "your own", entry="E1", verdict="pass", reason="I saw it")
         await refused(
-            bob, "verify", "no verify task", "supersedes", entry="E1", verdict="fail", reason="I did not"
+            bob, "verify", "Nobody is named", "agent=", entry="E1", verdict="pass", reason="I did not"
         )
         await refused(bob, "verify", "no entry", entry="E99", verdict="pass", reason="which one")
 

@@ -234,7 +234,7 @@ async def test_what_is_not_there_is_none_or_empty(store: Store) -> None:
             tx.task(TaskId(9)),
             tx.entry(EntryId(9)),
             tx.check(CheckId(9)),
-            tx.next_ready(RUN, frozenset(), 0.0, inf),
+            tx.next_ready(RUN, frozenset(), "", 0.0, inf),
             tx.decision(RUN),
             tx.leased_to(RUN, ""),
             tx.favoured(RUN, ""),

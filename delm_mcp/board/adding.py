@@ -103,6 +103,10 @@ def _resolve(op: Operation, run: Run, label: str, groups: list[list[Task]]) -> l
             f"after names {label[:20]}, which run {run.id} does not have.",
             "read_context view=queue lists them.",
         )
+    if task.kind is not TaskKind.WORK:
+        raise Conflict(
+            f"after names {task.label}, which is a {task.kind} task.", "Only work can be waited for."
+        )
     if task.state in {TaskState.FAILED, TaskState.CANCELLED}:
         raise Conflict(
             f"after names {task.label}, which is {task.state} and will never be done.", "Leave it out."

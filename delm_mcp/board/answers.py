@@ -30,13 +30,14 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task as its holder sees it."""
+    """A task as its holder sees it; `case` is all that the verdict of a verify task rests on."""
 
     id: str
     kind: str
     subject: str
     detail: str
     earlier: tuple[Earlier, ...] = ()
+    case: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,9 @@ class Proposed(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged(Answer):
-    """What became of an entry after a verdict."""
+    """What became of an entry after a verdict; `votes_needed` is how many approvals are missing."""
 
+    run: str
     entry: str
     state: str
     votes_needed: int = 0

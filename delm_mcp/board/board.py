@@ -12,29 +12,29 @@ from typing import TypeVar
 
 import anyio
 
-from delm_mcp.board import adding, identity, proposals, queue, reading, runs
+from delm_mcp.board import adding, identity, proposals, queue, reading, runs, verifying
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Added, Claim, Judged, Proposed, Queued, Reading, Updated
 from delm_mcp.board.checking import Checker
-from delm_mcp.board.identity import label_id
 from delm_mcp.board.ids import Ids, RandomIds
 from delm_mcp.board.operation import Once, Operation, seconds
 from delm_mcp.board.proposals import Author
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.replies import proposed
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Caller,
+    Entry,
     EntryId,
     EntryState,
     Run,
     RunId,
     RunState,
     TaskState,
-    Verdict,
 )
-from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound, Refused
+from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, Refused
 from delm_mcp.store.base import Cursor, Store
 
 T = TypeVar("T")
@@ -343,56 +343,53 @@ class Board:
         return Author(home, row, None)
 
     async def _until_decided(self, entry: EntryId) -> None:
-        """Wait a little for slow checks, so that most proposals are answered in one call."""
+        """Wait a little for slow checks, so that most proposals are answered in one call.
+
+        Not for peers, who need minutes: their verdict comes as news.
+        """
         deadline = self.clock() + self.settings.answer_wait_s
         with anyio.move_on_after(self.settings.answer_wait_s):
             while True:
                 cursor = self.store.committed()
-                state = await self._read(lambda op: op.entry(entry).state)
-                if state is not EntryState.PENDING or self.closing or self.clock() >= deadline:
+                decided = await self._read(lambda op: proposals.is_decided(op, entry))
+                if decided or self.closing or self.clock() >= deadline:
                     return
                 await self.store.wait(cursor, self.settings.poll_s)
 
     async def verify(
-        self,
-        caller: Caller,
-        *,
-        entry: str,
-        verdict: str,
-        reason: str,
-        fails: Sequence[str] = (),
-        against: Sequence[str] = (),
-        lease: str = "",
-        agent: str = "",
-        run: str = "",
+        self, caller: Caller, opinion: Opinion, *, lease: str = "", agent: str = "", run: str = ""
     ) -> Judged:
-        """Judge an entry; never one's own.
-
-        No check of this version asks peers, so there is never a verify task, and every call is refused
-        with what is so.
+        """Judge the entry of a verify task (with its lease), or dispute one that peers rely on.
 
         Raises:
-            Refused: An unknown entry or verdict, one's own entry, or nothing to judge.
+            Refused: Unknown entry, verdict or axis; one's own entry; a second verdict or dispute of one
+                principal; nothing to judge.
         """
         identity.may_write(caller)
+        lease = lease.strip()
 
         def judging(op: Operation) -> Judged:
-            found = op.tx.entry(EntryId(label_id(entry, "E")))
-            if found is None or (caller.runs and found.run not in caller.runs):
-                raise NotFound(f"There is no entry {entry[:20]}.", "read_context lists the entries of a run.")
-            if verdict not in list(Verdict):
-                raise InvalidInput(
-                    f"There is no verdict {verdict[:20]!r}.", f"Verdicts: {', '.join(Verdict)}."
-                )
-            if found.principal == caller.principal:
-                raise NotAllowed(f"{found.label} is your own entry.", "Somebody else has to judge it.")
-            op.open_run(found.run)
-            raise Conflict(
-                f"{found.label} is {found.state}, and no verify task is open for it.",
-                "If it is wrong, propose what is right with supersedes and evidence.",
-            )
+            scope = f"lease/{lease}" if lease else f"{caller.principal}/{agent}/{run}"
+            once = Once(op, "verify", scope, repr(opinion), "")
+            if once.answered is not None:
+                entry = op.entry(int(once.answered))
+                identity.may_enter(caller, entry.run)
+            else:
+                entry = verifying.verify(op, caller, opinion, lease=lease, agent=agent, run=run)
+                once.answer(str(entry.id))
+            return verifying.judged(op, entry, verifying.speaker(op, entry, agent or caller.agent, lease))
 
-        return await self._read(judging)
+        return await self._write("verify", str(caller.principal), judging)
+
+    async def retract(self, caller: Caller, entry: str, reason: str) -> Entry:
+        """Take an entry out of the context as the run's owner; what rests on it is verified again.
+
+        Raises:
+            Refused: Not the owner, no such entry, or nobody relies on it.
+        """
+        return await self._write(
+            "retract", str(caller.principal), lambda op: verifying.retract(op, caller, entry, reason)
+        )
 
     async def add_tasks(
         self,

@@ -16,16 +16,18 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from delm_mcp.board import proposals
+from delm_mcp.board import cases, proposals, verifying
 from delm_mcp.board.background import beside
-from delm_mcp.board.examining import Examiner
+from delm_mcp.board.cases import CHECK_LEASE_S
+from delm_mcp.board.examining import NOTHING, Examiner, Spent, spent_on_judging
 from delm_mcp.board.ids import Ids
 from delm_mcp.board.operation import Operation
-from delm_mcp.board.proposals import CHECK_LEASE_S, Finding, Screening
+from delm_mcp.board.proposals import Finding, Screening
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
+from delm_mcp.domain.briefing import JUDGE_TOKENS
 from delm_mcp.domain.model import (
     Check,
     CheckId,
@@ -40,7 +42,7 @@ from delm_mcp.domain.model import (
     Source,
     Verdict,
 )
-from delm_mcp.domain.policy import CheckName, parse
+from delm_mcp.domain.policy import CheckName, Policy, parse
 from delm_mcp.domain.text import one_line
 from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, Refused
 from delm_mcp.store.base import Store
@@ -53,13 +55,21 @@ RETRY_S = 5.0  # before a check that could not run is tried again
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A check with all that its procedure needs; `moved_at` is when its queue last got on."""
+    """A check with all that its procedure needs.
+
+    Attributes:
+        moved_at: When its queue last got on.
+        case: What a judge is given.
+        spent: What judgements have cost the run so far.
+    """
 
     check: Check
     entry: Entry
     run: Run
     sources: tuple[Source, ...]
     moved_at: float
+    case: str = ""
+    spent: Spent = NOTHING
 
 
 class Checker:
@@ -136,21 +146,25 @@ class Checker:
 
     async def run_next(self) -> bool:
         """Run the next check that nobody runs; False when there is none for this process."""
-        if await self._read(self._next) is None:
+        found = await self._read(self._next)
+        if found is None:
             await self._give_up_stale()
             return False
+        if found.name == CheckName.PEERS:
+            await self._write("look_for_peers", lambda op: verifying.look_again(op, found))
+            return True
         check = await self._write("take_check", self._take)
         if check is None:
             return False
         return await self._run(check, quick=False)
 
     def _next(self, op: Operation) -> Check | None:
-        latest = op.latest(CHECK_LEASE_S)
-        return op.tx.next_check(self.examiner.can_run, self.examiner.repo_name, op.now, latest)
+        names = (*self.examiner.can_run, CheckName.PEERS)
+        return op.tx.next_check(names, self.examiner.repo_name, op.now, op.latest(CHECK_LEASE_S))
 
     def _take(self, op: Operation) -> Check | None:
         check = self._next(op)
-        if check is None:
+        if check is None or check.name == CheckName.PEERS:
             return None
         taken = replace(
             check,
@@ -168,7 +182,7 @@ class Checker:
         try:
             finding = _hopeless(job) or await self._examined(job)
         except CheckUnavailable as error:
-            if started - job.moved_at < parse(job.run.policy).command.unavailable_s:
+            if started - job.moved_at < _patience_s(parse(job.run.policy), check.name):
                 reason = one_line(str(error))
                 await self._write("return_check", lambda op: self._return(op, check, reason))
                 return False
@@ -189,6 +203,8 @@ class Checker:
         async with beside(lambda: self._keep(job.check.id)):
             if job.check.name == CheckName.QUOTES:
                 return await self.examiner.quotes(job.entry, job.run, job.sources)
+            if job.check.name == CheckName.JUDGE:
+                return await self.examiner.judged(job.run, job.case, job.spent)
             return await self.examiner.command(job.entry, job.run, self)
 
     async def _keep(self, check: CheckId) -> None:
@@ -280,7 +296,17 @@ def _job(op: Operation, check: Check) -> Job:
     run = op.run(check.run)
     sources = tuple(op.tx.sources(run.id)) if check.name == CheckName.QUOTES else ()
     moved_at = max(check.created_at, op.tx.checks_moved_at(run.id, check.name))
-    return Job(check, op.entry(check.entry), run, sources, moved_at)
+    entry = op.entry(check.entry)
+    if check.name != CheckName.JUDGE:
+        return Job(check, entry, run, sources, moved_at)
+    case = cases.brief(op, entry, JUDGE_TOKENS)
+    spent = spent_on_judging(op.tx.checks_in(run.id, CheckName.JUDGE))
+    return Job(check, entry, run, sources, check.created_at, case, spent)
+
+
+def _patience_s(policy: Policy, name: str) -> float:
+    """How long a check that cannot run is waited for."""
+    return policy.judge.unavailable_s if name == CheckName.JUDGE else policy.command.unavailable_s
 
 
 def _screened(proposal: Proposal) -> Screening:

@@ -1,9 +1,9 @@
 """The procedures behind `quotes` and `command`: what is read or run, and what it shows."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, replace
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Protocol
 
 from anyio import to_thread
 
@@ -11,14 +11,37 @@ from delm_mcp.board.proposals import Finding, proposal_of
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.commands import CommandSpec, Outcome, detect
 from delm_mcp.checks.gitrepo import GitRepo
+from delm_mcp.checks.judge import Judge
 from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
 from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 from delm_mcp.checks.runner import Runner
 from delm_mcp.domain import admission, quotes
-from delm_mcp.domain.model import Entry, Evidence, Kind, Receipt, Run, Source, Verdict
-from delm_mcp.domain.policy import CheckName, parse
+from delm_mcp.domain.model import Check, Entry, EntryState, Evidence, Kind, Receipt, Run, Source, Verdict
+from delm_mcp.domain.policy import CheckName, JudgePolicy, parse
 from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import CheckUnavailable, DelmError, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What judgements have cost a run: tokens in and out, and dollars, None once one price was unknown."""
+
+    tokens: int = 0
+    usd: float | None = 0.0
+
+
+NOTHING = Spent()
+
+
+def spent_on_judging(checks: Sequence[Check]) -> Spent:
+    """The sum over the receipts of judge checks; what is unknown makes the sum unknown."""
+    bills = [check.receipt["judge"] for check in checks if "judge" in check.receipt]
+    costs = [bill["cost_usd"] for bill in bills]
+    known = [cost for cost in costs if cost is not None]
+    return Spent(
+        sum(bill["input_tokens"] + bill["output_tokens"] for bill in bills),
+        sum(known) if len(known) == len(costs) else None,
+    )
 
 
 class Memory(Protocol):
@@ -34,16 +57,21 @@ class Examiner:
     Args:
         repo: The repository around this process, or None.
         runner: How commands are run; None when this process must not run any.
+        judge: Asks models; None when this process must not ask any.
     """
 
-    def __init__(self, repo: GitRepo | None = None, runner: Runner | None = None) -> None:
+    def __init__(
+        self, repo: GitRepo | None = None, runner: Runner | None = None, judge: Judge | None = None
+    ) -> None:
         self.repo = repo
         self.runner = runner
+        self.judge = judge
 
     @property
     def can_run(self) -> tuple[str, ...]:
         """The checks that this process may take."""
-        return (CheckName.QUOTES, CheckName.COMMAND) if self.runner and self.repo else (CheckName.QUOTES,)
+        commands = (CheckName.COMMAND,) if self.runner and self.repo else ()
+        return (CheckName.QUOTES, *commands, *((CheckName.JUDGE,) if self.judge else ()))
 
     @property
     def repo_name(self) -> str:
@@ -129,6 +157,31 @@ class Examiner:
             why = fenced(shortened(error.problem, 200))
             return ref, "", f"it cannot be read ({why}); {_unknown_source(ref, sources, run)}"
         return f"{path}@{commit}", content.decode("utf-8", "replace"), ""
+
+    # -- the judge -------------------------------------------------------------------------------
+
+    async def judged(self, run: Run, case: str, spent: Spent) -> Finding:
+        """Ask the run's model for its opinion of a case, within what the run may spend.
+
+        Raises:
+            CheckUnavailable: It cannot be asked: unreachable, no key, or nothing is left to spend.
+        """
+        policy = parse(run.policy).judge
+        if self.judge is None:
+            raise CheckUnavailable("This server asks no model.", "Start one that does.")
+        refuse_spending(policy, spent)
+        opinion = await self.judge.opinion(policy, case)
+        fails = f" ({', '.join(opinion.fails)})" if opinion.fails else ""
+        said = f"{opinion.model} says {opinion.verdict}{fails}: {fenced(shortened(opinion.reason, 1000))}"
+        bill = {
+            "model": opinion.model,
+            "fails": list(opinion.fails),
+            "requests": opinion.requests,
+            "input_tokens": opinion.input_tokens,
+            "output_tokens": opinion.output_tokens,
+            "cost_usd": opinion.cost_usd,
+        }
+        return Finding(Receipt(CheckName.JUDGE, opinion.verdict, said), detail={"judge": bill})
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -216,7 +269,8 @@ class Bench:
                 entry, head, restored.tree, merged.outcome == "fast_forward" and not restored.paths
             )
         inputs = Inputs(restored.tree, head, head_tree, entry.commit, restored.paths)
-        return self._finding(judged, note, inputs, tested_head=head, new_head=new_head)
+        finding = self._finding(judged, note, inputs, tested_head=head, new_head=new_head)
+        return await self._with_ran(finding, judged, restored.tree, of_head=True)
 
     async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:
         if fast_forward:
@@ -249,8 +303,12 @@ class Bench:
         return self._finding(judged, "", inputs, tested_head=self._run.head, new_head="")
 
     async def claim(self, entry: Entry) -> Finding:
-        """A fact's command passes at its commit; a fail's command fails there."""
-        commit = entry.commit or self._run.head
+        """A fact's command passes at its commit; a fail's command fails there.
+
+        One that is suspect because head moved is run again at head.
+        """
+        again = entry.state is EntryState.SUSPECT
+        commit = self._run.head if again else entry.commit or self._run.head
         tree = await self._repo.tree_of(commit)
         cited = {item.ref for item in entry.evidence if item.type == "command"}
         judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
@@ -259,16 +317,36 @@ class Bench:
             passed = outcome.exit_code == 0
             expected = passed if entry.kind is Kind.FACT else not passed
             said = "passes" if passed else "fails"
-            judged.append(
-                (
-                    spec,
-                    Judgement("pass" if expected else "fail", f"{spec.name} {said} at {commit[:12]}"),
-                    outcome,
-                )
-            )
+            verdict: Literal["pass", "fail", "abstain"] = "pass" if expected else "fail"
+            if again and outcome.killed_reason:  # a busy machine is no reason to retract anything
+                verdict, said = "abstain", f"was stopped ({outcome.killed_reason})"
+            judged.append((spec, Judgement(verdict, f"{spec.name} {said} at {commit[:12]}"), outcome))
+            if verdict != "pass":
+                break
         head_tree = await self._repo.tree_of(self._run.head)
         inputs = Inputs(tree, self._run.head, head_tree, commit, ())
-        return self._finding(judged, "", inputs, tested_head="", new_head="")
+        finding = self._finding(judged, "", inputs, tested_head=self._run.head if again else "", new_head="")
+        return await self._with_ran(finding, judged, tree, of_head=tree == head_tree)
+
+    async def _with_ran(
+        self,
+        finding: Finding,
+        judged: list[tuple[CommandSpec, Judgement, Outcome]],
+        tree: str,
+        *,
+        of_head: bool,
+    ) -> Finding:
+        """A finding whose receipt says of which inputs it is, so that it is known when they change."""
+        globs = self._policy.command.inputs
+        ran = {
+            "outcomes": {spec.name: outcome.exit_code == 0 for spec, _, outcome in judged},
+            "inputs": {
+                spec.name: await self._repo.inputs_digest(tree, globs.get(spec.name, ()))
+                for spec, _, _ in judged
+            },
+            "of_head": of_head,
+        }
+        return replace(finding, detail={**(finding.detail or {}), "ran": ran})
 
     def _finding(
         self,
@@ -286,6 +364,25 @@ class Bench:
             command_receipt(spec, outcome, judgement, inputs) for spec, judgement, outcome in judged
         ]
         return Finding(receipt, tested_head=tested_head, new_head=new_head, detail={"statements": statements})
+
+
+def refuse_spending(policy: JudgePolicy, spent: Spent) -> None:
+    """Raises: CheckUnavailable: The run has spent what its judge may cost, or nobody knows what it has."""
+    if spent.tokens >= policy.spend_tokens:
+        raise CheckUnavailable(
+            f"The judge has used {spent.tokens} of the run's {policy.spend_tokens} tokens.",
+            "The owner can allow more with `delm-mcp judge allow`.",
+        )
+    if policy.spend_usd is not None and spent.usd is None:
+        raise CheckUnavailable(
+            f"What {policy.model} costs is unknown, so its {policy.spend_usd:g} USD limit cannot be kept.",
+            "Set judge.input_usd and judge.output_usd, or only judge.spend_tokens.",
+        )
+    if policy.spend_usd is not None and spent.usd is not None and spent.usd >= policy.spend_usd:
+        raise CheckUnavailable(
+            f"The judge has spent {spent.usd:.4g} of the run's {policy.spend_usd:g} USD.",
+            "The owner can allow more with `delm-mcp judge allow`.",
+        )
 
 
 def _named(paths: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ again before the entry is admitted at the next version.
 
 from dataclasses import dataclass, replace
 
-from delm_mcp.board import queue
+from delm_mcp.board import cascading, cases, queue
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain import admission, entries, tasks
 from delm_mcp.domain.admission import Board, Proposal
@@ -16,7 +16,6 @@ from delm_mcp.domain.model import (
     Agent,
     Change,
     Check,
-    CheckId,
     CheckState,
     Entry,
     EntryId,
@@ -113,7 +112,7 @@ def submit(
     if not outside:
         return _conclude(op, op.tx.insert(entry), quick=True)
     entry = op.tx.insert(entry)
-    _queue_check(op, entry, outside[0], worker)
+    cases.queue_check(op, entry, outside[0], worker)
     if author.task is not None and proposal.completes:
         op.tx.update(author.task, tasks.transition(author.task, tasks.Event.SUBMIT))
     return entry
@@ -187,19 +186,6 @@ def _reason(receipt: Receipt) -> str:
     return one_line(f"{receipt.check}: {receipt.reason}")
 
 
-def _queue_check(op: Operation, entry: Entry, name: CheckName, worker: str) -> None:
-    """Queue one outside check. A quick one starts out leased to the process that queued it."""
-    check = Check(CheckId(0), entry.run, entry.id, name, created_at=op.now)
-    if name is CheckName.QUOTES and worker:
-        check = replace(
-            check, state=CheckState.RUNNING, worker=worker, lease_until=op.now + CHECK_LEASE_S, tries=1
-        )
-    op.tx.insert(check)
-
-
-CHECK_LEASE_S = 30.0
-
-
 def proposal_of(entry: Entry) -> Proposal:
     """The proposal that an entry was made of."""
     return Proposal(
@@ -250,10 +236,16 @@ def settle(op: Operation, check: Check, finding: Finding, *, worker: str, quick:
     holds = current is not None and (current.state, current.worker) == (CheckState.RUNNING, worker)
     if current is None or not holds or current.tries != check.tries:
         return None
-    entry, run = op.entry(check.entry), op.run(check.run)
+    run = op.run(check.run)
     if finding.tested_head and run.head != finding.tested_head and finding.receipt.verdict is Verdict.PASS:
         op.tx.update(current, replace(current, state=CheckState.WAITING, worker="", tries=current.tries - 1))
         return None
+    return end_check(op, current, finding, quick=quick)
+
+
+def end_check(op: Operation, current: Check, finding: Finding, *, quick: bool) -> Entry:
+    """A check has its verdict: what becomes of the entry. See `settle` for `quick`."""
+    entry, run = op.entry(current.entry), op.run(current.run)
     receipt = replace(finding.receipt, reason=one_line(finding.receipt.reason))
     op.tx.update(
         current,
@@ -262,27 +254,35 @@ def settle(op: Operation, check: Check, finding: Finding, *, worker: str, quick:
             state=CheckState.DONE,
             verdict=receipt.verdict,
             reason=shortened(receipt.reason, 4000),
-            receipt=dict(finding.detail or {}),
+            receipt={**(finding.detail or {}), "tested_head": finding.tested_head},
             ended_at=op.now,
             lease_until=0.0,
         ),
     )
+    if entry.state is EntryState.SUSPECT and run.state is RunState.OPEN:
+        return cascading.settle(op, entry, receipt)
     if entry.state is not EntryState.PENDING:
         return entry
     judged = replace(
         entry,
         receipts=(*entry.receipts, receipt),
         evidence=finding.evidence if finding.evidence is not None else entry.evidence,
-        admitted_as=finding.new_head,
+        admitted_as=finding.new_head or entry.admitted_as,
     )
     entry = op.tx.update(entry, judged)
-    if receipt.verdict is not Verdict.PASS:
+    if receipt.verdict is not Verdict.PASS and not _attests(op, run, receipt):
         return reject(op, entry, _reason(receipt), quick=quick)
     remaining = _remaining(op, run, entry)
     if remaining:
-        _queue_check(op, entry, remaining[0], worker="")
+        cases.queue_check(op, entry, remaining[0])
         return entry
     return _conclude(op, entry, quick=quick)
+
+
+def _attests(op: Operation, run: Run, receipt: Receipt) -> bool:
+    """Whether the policy admits an entry although no peer was there to judge it."""
+    nobody = receipt.check == CheckName.PEERS and receipt.verdict is Verdict.ABSTAIN
+    return nobody and op.policy(run).peers.no_peers == "attest"
 
 
 def _remaining(op: Operation, run: Run, entry: Entry) -> list[CheckName]:
@@ -310,18 +310,19 @@ def _conclude(op: Operation, entry: Entry, *, quick: bool) -> Entry:
         return reject(op, entry, _reason(moved[0]) + " (changed while it was checked)", quick=quick)
     if entry.kind is Kind.ANSWER and not _may_end(op, run, entry):
         return reject(op, entry, "there is open work again, so the run cannot end yet", quick=quick)
-    if CheckName.PEERS in board.policy.of(entry.kind):
-        outcome = board.policy.peers.no_peers
-        note = "no peer can be asked in this version; by policy it counts as " + outcome
-        entry = op.tx.update(
-            entry,
-            replace(
-                entry, receipts=(*entry.receipts, Receipt(CheckName.PEERS, Verdict.ABSTAIN, note, op.now))
-            ),
-        )
-        if outcome != "attest":
-            return reject(op, entry, f"peers: {note}", quick=quick)
+    if _tested_elsewhere(op, run, entry):
+        # Peers took their time, and head has moved since the commands ran on it.
+        others = tuple(receipt for receipt in entry.receipts if receipt.check != CheckName.COMMAND)
+        entry = op.tx.update(entry, replace(entry, receipts=others, admitted_as=""))
+        cases.queue_check(op, entry, CheckName.COMMAND)
+        return entry
     return admit(op, entry)
+
+
+def _tested_elsewhere(op: Operation, run: Run, entry: Entry) -> bool:
+    ran = [check for check in op.tx.checks_of(entry.id) if check.name == CheckName.COMMAND]
+    tested = ran[-1].receipt.get("tested_head", "") if ran else ""
+    return bool(tested) and tested != run.head
 
 
 def _may_end(op: Operation, run: Run, answer: Entry) -> bool:
@@ -332,13 +333,7 @@ def _may_end(op: Operation, run: Run, answer: Entry) -> bool:
 def admit(op: Operation, entry: Entry) -> Entry:
     """Into the context at the next version, together with all that follows from it."""
     for label in entry.supersedes:
-        old = op.entry(label)
-        op.tx.update(
-            old, replace(entries.transition(old, entries.Event.SUPERSEDE), reason=f"by {entry.label}")
-        )
-        heirs = [child.label for child in op.tx.derived_from(old.id) if child.state is EntryState.ADMITTED]
-        note = f"by {entry.label}" + (f"; {', '.join(heirs)} derive from it" if heirs else "")
-        op.publish(old, Change.SUPERSEDED, note)
+        cascading.supersede(op, op.entry(label), entry)
     admitted = replace(
         entries.transition(entry, entries.Event.ADMIT),
         strength=admission.strength(entry.receipts),
@@ -348,7 +343,7 @@ def admit(op: Operation, entry: Entry) -> Entry:
     admitted = op.tx.update(entry, replace(admitted, version=version))
     if entry.admitted_as:
         run = op.run(entry.run)
-        op.tx.update(run, replace(run, head=entry.admitted_as))
+        cascading.head_moved(op, op.tx.update(run, replace(run, head=entry.admitted_as)), admitted)
     task = op.tx.task(TaskId(entry.task)) if entry.task and entry.completes else None
     if task is not None and task.state in {TaskState.LEASED, TaskState.SUBMITTED}:
         queue.finish(op, task, result=entry.id, agent=entry.agent)
@@ -383,9 +378,12 @@ def reject(op: Operation, entry: Entry, reason: str, *, quick: bool) -> Entry:
 
 def _return_task(op: Operation, task: Task, rejected: Entry, *, quick: bool) -> None:
     """Give a task back to its author: with its lease if the author is still waiting for the answer."""
-    limits = op.policy(op.run(task.run)).limits
+    policy = op.policy(op.run(task.run))
+    limits = policy.limits
     if task.state is TaskState.LEASED:
         queue.count_rejection(op, task, rejected.reason)
+    elif _turned_down(rejected) and _times_turned_down(op, task, rejected) % policy.peers.max_rejections == 0:
+        queue.pass_on(op, task, f"{rejected.label} was turned down, as others of {task.agent} before")
     elif quick and op.tx.leased_to(task.run, task.agent) is None:
         until = min(op.now + limits.lease_s, tasks.lease_ceiling(task, limits))
         held = replace(tasks.transition(task, tasks.Event.RETURN), lease_until=until)
@@ -393,3 +391,27 @@ def _return_task(op: Operation, task: Task, rejected: Entry, *, quick: bool) -> 
     else:
         reason = f"{rejected.label} was rejected"
         queue.put_back(op, task, tasks.returned_late(task, reason=reason, now=op.now, limits=limits))
+
+
+def is_decided(op: Operation, entry: EntryId) -> bool:
+    """Whether nothing but peers can still change an entry's state."""
+    open_checks = [check for check in op.tx.checks_of(entry) if check.state is not CheckState.DONE]
+    return op.entry(entry).state is not EntryState.PENDING or (
+        bool(open_checks) and all(check.name == CheckName.PEERS for check in open_checks)
+    )
+
+
+def _turned_down(entry: Entry) -> bool:
+    """Whether peers or a judge said no, and not a check that a machine can repeat."""
+    last = entry.receipts[-1] if entry.receipts else None
+    return (
+        last is not None and last.verdict is Verdict.FAIL and last.check in {CheckName.PEERS, CheckName.JUDGE}
+    )
+
+
+def _times_turned_down(op: Operation, task: Task, rejected: Entry) -> int:
+    """How often results of this author for a task were turned down, this time included."""
+    return sum(
+        entry.agent == rejected.agent and entry.state is EntryState.REJECTED and _turned_down(entry)
+        for entry in op.tx.entries_of(task.id)
+    )

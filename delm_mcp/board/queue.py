@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from delm_mcp.board import cases
 from delm_mcp.board.answers import Claim, Earlier, TaskView
 from delm_mcp.board.identity import Seat, label_id
 from delm_mcp.board.operation import Operation, seconds
@@ -16,6 +17,7 @@ from delm_mcp.domain.model import (
     TaskKind,
     TaskState,
 )
+from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import fenced, one_line, shortened
 from delm_mcp.errors import Conflict, NotAllowed, NotFound
 
@@ -61,9 +63,11 @@ def could_claim(op: Operation, run: Run, agent: Agent) -> bool:
 
 
 def _ready(op: Operation, run: Run, agent: Agent) -> Task | None:
-    """The next task that the agent's tags cover and that is kept for nobody."""
+    """The next task that this agent may take and that is kept for nobody; verifying goes first."""
     latest = op.now + 2 * op.policy(run).limits.author_first_s
-    return op.tx.next_ready(run.id, frozenset(agent.tags), op.now, latest)
+    work = op.tx.next_ready(run.id, frozenset(agent.tags), agent.name, op.now, latest)
+    verify = op.tx.next_verify(run.id, agent.principal)
+    return verify if verify and (work is None or verify.rank > work.rank) else work
 
 
 def _ended(op: Operation, run: Run, limit: int) -> list[Task]:
@@ -103,11 +107,15 @@ def _asked_for(op: Operation, run: Run, agent: Agent, wanted: str) -> Task:
             f"{task.label} needs {', '.join(sorted(missing))}, which your tags do not cover.",
             "Claim with tags=[...] if you have that, or claim another task.",
         )
-    if task.favours not in {"", agent.name} and task.favours_until > op.now:
+    kept = task.favours not in {"", agent.name} or task.shuns == agent.name
+    if kept and task.favours_until > op.now:
         raise Conflict(
-            f"{task.label} is kept for {task.favours} for {seconds(task.favours_until - op.now)} s.",
+            f"{task.label} is kept for {task.favours or 'somebody else'} "
+            f"for {seconds(task.favours_until - op.now)} s.",
             "Claim another, or come back.",
         )
+    if task.kind is TaskKind.VERIFY:
+        cases.insist_independent(op, op.entry(task.about), agent.principal)
     return task
 
 
@@ -118,7 +126,14 @@ def _claimed(op: Operation, run: Run, agent: Agent, task: Task, *, reclaimed: bo
     return Claim(
         run=run.id,
         agent=agent.name,
-        task=TaskView(task.label, task.kind, task.subject, task.detail, earlier(op, task)),
+        task=TaskView(
+            task.label,
+            task.kind,
+            task.subject,
+            task.detail,
+            earlier(op, task),
+            case=cases.brief(op, op.entry(task.about)) if task.kind is TaskKind.VERIFY else "",
+        ),
         lease=task.lease,
         expires_s=seconds(task.lease_until - op.now),
         reclaimed=reclaimed,
@@ -133,6 +148,11 @@ def _advice(task: Task, agent: Agent) -> str:
         return (
             f"add_tasks(lease={task.lease}, tasks=[...]) if something is missing, else "
             f"propose_update(lease={task.lease}, kind=answer, completes=true, derived_from=[...])"
+        )
+    if task.kind is TaskKind.VERIFY:
+        return (
+            f"Judge the case, then verify(lease={task.lease}, entry=E{task.about}, "
+            "verdict=pass|fail|abstain, reason=..., fails=[the axes that fail])"
         )
     return (
         f"Do the task. Then propose_update(lease={task.lease}, completes=true, ...). "
@@ -183,11 +203,18 @@ def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
     stuck = [needs for needs in op.tx.ready_needs(run.id) if not set(needs) <= set(agent.tags)]
     if stuck:
         busy.append("ready ones need " + " or ".join("+".join(needs) for needs in stuck[:4]))
+    waiting = op.tx.checks_open(run.id, CheckName.PEERS)
+    if waiting:
+        listed = ", ".join(f"E{check.entry}" for check in waiting[:4])
+        patience_s = max(0.0, min(check.lease_until for check in waiting) - op.now)
+        busy.append(f"{listed} await the verdict of a peer (looked at again in {seconds(patience_s):g} s)")
     kept = [
         task for task in op.tx.tasks(run.id, [TaskState.READY], limit=COUNTED) if task.favours_until > op.now
     ]
     busy += [
-        f"{task.label} is kept for {task.favours}" for task in kept[:3] if task.kind is not TaskKind.DECIDE
+        f"{task.label} is kept for {task.favours or f'others than {task.shuns}'}"
+        for task in kept[:3]
+        if task.kind is not TaskKind.DECIDE
     ]
     decision = op.tx.decision(run.id)
     if decision and not _may_decide(op, decision, agent):
@@ -285,22 +312,50 @@ def cancel_dependants(op: Operation, task: Task) -> None:
 
 
 def cancel(op: Operation, task: Task, reason: str) -> Task:
-    after = replace(
-        tasks.transition(task, tasks.Event.CANCEL), reason=reason, ended_at=op.now, lease_until=0.0
-    )
-    return op.tx.update(task, after)
+    return op.tx.update(task, tasks.cancelled(task, reason=reason, now=op.now))
 
 
 def finish(op: Operation, task: Task, *, result: int, agent: str) -> Task:
     """Done: its dependants lose a blocker, and its agent is the one that finished last."""
     done = op.tx.update(task, tasks.finished(task, result=result, now=op.now))
     for dependant in op.tx.needed_by(task.id):
-        if dependant.state is TaskState.BLOCKED:
-            left = replace(dependant, blocked_by=dependant.blocked_by - 1)
-            op.tx.update(dependant, left if left.blocked_by else tasks.transition(left, tasks.Event.UNBLOCK))
+        _rebalance(op, dependant)
     run = op.run(task.run)
     op.tx.update(run, replace(run, last_finisher=agent))
     return done
+
+
+def _rebalance(op: Operation, task: Task) -> None:
+    """Let a task that has not begun wait for exactly those of its needs that are not done."""
+    if task.state not in {TaskState.BLOCKED, TaskState.READY}:
+        return
+    left = sum(needed.state is not TaskState.DONE for needed in op.tx.waits_for(task.id))
+    if left == task.blocked_by:
+        return
+    event = tasks.Event.BLOCK if left else tasks.Event.UNBLOCK
+    op.tx.update(task, replace(tasks.transition(task, event), blocked_by=left))
+
+
+def reopen(op: Operation, task: Task, reason: str) -> None:
+    """Its result was retracted: it is to be done again, and what has not begun waits for it again."""
+    limits = op.policy(op.run(task.run)).limits
+    after = op.tx.update(task, tasks.reopened(task, reason=shortened(reason, 400), limits=limits))
+    _if_failed(op, after)
+    for dependant in op.tx.needed_by(task.id):
+        _rebalance(op, dependant)
+
+
+def pass_on(op: Operation, task: Task, reason: str) -> Task:
+    """A result was turned down by peers once too often: somebody else goes first, if anybody is there."""
+    run = op.run(task.run)
+    limits = op.policy(run).limits
+    after = tasks.passed_on(task, reason=reason, now=op.now, limits=limits)
+    others = [agent for agent in op.tx.agents(run.id) if agent.name != task.agent]
+    if not any(
+        drain.is_live(agent, op.now, limits) and set(task.needs) <= set(agent.tags) for agent in others
+    ):
+        after = replace(after, shuns="", favours_until=0.0)
+    return put_back(op, task, after)
 
 
 # -- drained -------------------------------------------------------------------------------------
@@ -308,13 +363,18 @@ def finish(op: Operation, task: Task, *, result: int, agent: str) -> Task:
 
 def _is_drained(op: Operation, run: Run, besides: int = 0) -> bool:
     """Whether nothing moves, apart from the task `besides`, and nobody who is there could move it."""
+    limits = op.policy(run).limits
     moving = op.tx.tasks(run.id, [TaskState.LEASED, TaskState.SUBMITTED], limit=2)
     activity = drain.Activity(
         moving=sum(task.id != besides for task in moving),
         open_checks=op.tx.open_checks(run.id),
         ready_needs=op.tx.ready_needs(run.id),
     )
-    return drain.drained(activity, lambda: op.tx.agents(run.id), op.now, op.policy(run).limits)
+    if not drain.drained(activity, lambda: op.tx.agents(run.id), op.now, limits):
+        return False
+    # A verify task that no independent principal is there to take keeps nobody from deciding.
+    live = {agent.principal for agent in op.tx.agents(run.id) if drain.is_live(agent, op.now, limits)}
+    return not any(op.tx.next_verify(run.id, principal) for principal in live)
 
 
 def only_decision_open(op: Operation, run: Run, decision: Task) -> bool:

@@ -4,6 +4,7 @@ User input goes through `resolve` first; everything else takes full object names
 says why nothing in the repository can make git run a program, `gitprotect` how protect globs match.
 """
 
+import hashlib
 import os
 import re
 import time
@@ -17,7 +18,7 @@ import anyio
 
 from delm_mcp.checks.gitcheckout import Checkout, checkout, list_tree
 from delm_mcp.checks.gitplace import place_of
-from delm_mcp.checks.gitprotect import Restored, restore
+from delm_mcp.checks.gitprotect import Restored, pathspecs, restore
 from delm_mcp.checks.gitrunner import GitFailed, GitRunner, find_git
 from delm_mcp.errors import CheckUnavailable, InvalidInput, NotFound
 
@@ -115,6 +116,16 @@ class GitRepo:
         """Whether `older` is `newer` or can be reached from it (both commits)."""
         done = await self.git.own("merge-base", "--is-ancestor", _full(older), _full(newer), ok=(0, 1))
         return done.exit_code == 0
+
+    async def inputs_digest(self, tree: str, globs: Sequence[str]) -> str:
+        """A hash of the files of a tree that globs name, as `protect` does; the tree's own without globs."""
+        if not globs:
+            return _full(tree)
+        nothing = await self.git.own("hash-object", "-t", "tree", "--stdin", stdin=b"")
+        trees = (nothing.stdout.decode("ascii").strip(), _full(tree))
+        question = ("diff-tree", "-r", "-z", "--raw", "--no-renames", *trees, "--")
+        done = await self.git.own(*question, *pathspecs(globs))
+        return hashlib.sha256(done.stdout).hexdigest()
 
     async def changed_paths(self, a: str, b: str) -> tuple[str, ...]:
         """The paths whose content or mode differs between two trees or commits, sorted by git."""

@@ -20,9 +20,10 @@ from delm_mcp.board.background import beside
 from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
+from delm_mcp.checks.judge import Judge
 from delm_mcp.checks.runner import Runner, Wish, make_runner
 from delm_mcp.checks.workdirs import remove_abandoned
-from delm_mcp.config import Place, find_place, prepare_folder
+from delm_mcp.config import Place, find_place, judge_key, prepare_folder
 from delm_mcp.domain.text import one_line
 from delm_mcp.errors import ConfigError, DelmError
 from delm_mcp.store.sqlite import open_sqlite
@@ -64,7 +65,8 @@ async def opened(
         runner = await make_runner(commands, hidden=(Path.home(), place.board.parent)) if works else None
         if runner is not None:
             await anyio.to_thread.run_sync(remove_abandoned)
-        checker = Checker(Examiner(place.repo, runner), store, time.time, ids)
+        judge = Judge(judge_key) if works else None
+        checker = Checker(Examiner(place.repo, runner, judge), store, time.time, ids)
         board = Board(store, clock=time.time, ids=ids, checker=checker)
         async with beside(*([checker.work] if works else [])):
             yield Served(board, place, runner)

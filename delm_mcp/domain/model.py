@@ -12,6 +12,7 @@ RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", int)
 EntryId = NewType("EntryId", int)
 CheckId = NewType("CheckId", int)
+VoteId = NewType("VoteId", int)
 Principal = NewType("Principal", str)
 Version = NewType("Version", int)
 
@@ -168,7 +169,8 @@ class Task:
     """A unit of work.
 
     `token` outlives the lease: whoever shows it revives an expired lease until somebody else has
-    claimed the task. `favours` is the agent that may claim first, until `favours_until`.
+    claimed the task. `favours` is the agent that may claim first, `shuns` the one that may not, both
+    until `favours_until`. A verify task is about the entry `about`.
     """
 
     id: TaskId
@@ -198,6 +200,7 @@ class Task:
     ended_at: float = 0.0
     token: str = ""
     lease_until: float = 0.0
+    shuns: str = ""
 
     @property
     def label(self) -> str:
@@ -239,7 +242,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One update to the context; its content is immutable once proposed."""
+    """One update to the context; its content is immutable once proposed.
+
+    `round` counts how often it was put in doubt, so that verdicts of an earlier round do not count.
+    `doubts` says why it is suspect: `disputed`, `inputs`, or the label of an entry that it rests on.
+    """
 
     id: EntryId
     run: RunId
@@ -268,6 +275,8 @@ class Entry:
     proposed_at: float = 0.0
     decided_at: float = 0.0
     version: int = 0
+    round: int = 0
+    doubts: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -291,6 +300,37 @@ class Check:
     ended_at: float = 0.0
     worker: str = ""
     lease_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one principal said of another's entry: a verdict under a verify task, or a dispute.
+
+    Attributes:
+        round: The entry's round that it counts in.
+        fails: The axes along which the entry fails.
+        against: The entries that a dispute cites.
+        task: The verify task; 0 for a dispute.
+        case_tokens: The size of what the verifier was given to judge from.
+    """
+
+    id: VoteId
+    run: RunId
+    entry: EntryId
+    round: int
+    principal: Principal
+    agent: str
+    verdict: Verdict
+    reason: str
+    fails: tuple[str, ...] = ()
+    against: tuple[int, ...] = ()
+    task: int = 0
+    case_tokens: int = 0
+    at: float = 0.0
+
+    @property
+    def is_dispute(self) -> bool:
+        return self.task == 0
 
 
 @dataclass(frozen=True, slots=True)

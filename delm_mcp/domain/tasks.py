@@ -90,6 +90,7 @@ def claimed(task: Task, *, agent: str, token: str, now: float, limits: Limits) -
         lease_until=now + limits.lease_s,
         favours="",
         favours_until=0.0,
+        shuns="",
     )
 
 
@@ -105,7 +106,7 @@ def renewed(task: Task, *, now: float, limits: Limits) -> Task:
         # After an expiry the loss is taken back; after a late rejection there was none.
         losses = task.losses if task.favours else max(0, task.losses - 1)
         revived = replace(transition(task, Event.REVIVE), losses=losses, lease_until=until)
-        return replace(revived, favours="", favours_until=0.0)
+        return replace(revived, favours="", favours_until=0.0, shuns="")
     return replace(task, lease_until=until)
 
 
@@ -145,9 +146,28 @@ def returned_late(task: Task, *, reason: str, now: float, limits: Limits) -> Tas
     return _attempted(replace(back, rejections=0), reason, limits)
 
 
+def passed_on(task: Task, *, reason: str, now: float, limits: Limits) -> Task:
+    """Ready for somebody else, after peers turned its author's results down too often; an attempt is used."""
+    back = replace(transition(task, Event.REJECT), rejections=0, shuns=task.agent)
+    after = _attempted(back, reason, limits)
+    return replace(after, favours_until=now + limits.author_first_s) if after.state is S.READY else after
+
+
+def reopened(task: Task, *, reason: str, limits: Limits) -> Task:
+    """Ready again because its result was retracted; that it was done counts as an attempt."""
+    return _attempted(
+        replace(transition(task, Event.REOPEN), result=0, ended_at=0.0, agent=""), reason, limits
+    )
+
+
 def finished(task: Task, *, result: int, now: float) -> Task:
     """Done, with the entry that finished it (0 for a decide task answered with more tasks)."""
     return replace(transition(task, Event.FINISH), result=result, ended_at=now, lease_until=0.0, reason="")
+
+
+def cancelled(task: Task, *, reason: str, now: float) -> Task:
+    """Not to be done any more; whoever holds it has lost it."""
+    return replace(transition(task, Event.CANCEL), reason=reason, ended_at=now, lease_until=0.0)
 
 
 def rank(kind: TaskKind, priority: int) -> int:

@@ -32,12 +32,13 @@ from delm_mcp.domain.model import (
     TaskId,
     TaskState,
     Token,
+    Vote,
 )
 
 T = TypeVar("T")
 Cursor = NewType("Cursor", int)
 """Counts the commits that one process knows of; means nothing to another process."""
-Row = TypeVar("Row", Run, Agent, Task, Entry, Check, Source, ContextChange, Token)
+Row = TypeVar("Row", Run, Agent, Task, Entry, Check, Source, ContextChange, Token, Vote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,23 @@ class Tx(Protocol):
     def favoured(self, run: RunId, agent: str) -> Task | None:
         """The ready task that this agent may claim first."""
 
-    def next_ready(self, run: RunId, tags: frozenset[str], now: float, latest: float) -> Task | None:
-        """The ready task of the highest rank, oldest first, among those whose needs the tags cover.
+    def next_ready(
+        self, run: RunId, tags: frozenset[str], agent: str, now: float, latest: float
+    ) -> Task | None:
+        """The ready work of the highest rank, oldest first, among that whose needs the tags cover.
 
-        It favours nobody at `now` (nor beyond `latest`, see `expired`). O(log n) in the tasks, linear
-        in the distinct sets of needs.
+        It favours nobody and does not shun the agent at `now` (nor beyond `latest`, see `expired`).
+        O(log n) in the tasks, linear in the distinct sets of needs.
         """
+
+    def next_verify(self, run: RunId, principal: str) -> Task | None:
+        """The ready verify task of the highest rank, oldest first, that this principal may take.
+
+        Not of its own entry, nor of one that it disputed, has judged in this round, or is judging.
+        """
+
+    def verifications(self, entry: EntryId) -> list[Task]:
+        """The unfinished verify tasks about an entry."""
 
     def decision(self, run: RunId) -> Task | None:
         """The run's ready decide task; never among what `next_ready` and `favoured` find."""
@@ -113,7 +125,7 @@ class Tx(Protocol):
         """When the next lease or favour ends; infinity when there is none."""
 
     def ready_needs(self, run: RunId) -> list[tuple[str, ...]]:
-        """The distinct sets of needs among the ready tasks."""
+        """The distinct sets of needs among the ready work."""
 
     def needed_by(self, task: TaskId) -> list[Task]:
         """Tasks that wait for this one."""
@@ -139,6 +151,20 @@ class Tx(Protocol):
     def derived_from(self, entry: EntryId) -> list[Entry]:
         """Entries that name this one as a parent."""
 
+    def descendants(self, entry: EntryId) -> list[Entry]:
+        """Everything that derives from an entry, however deep, each once; parents before children."""
+
+    def ancestors(self, entry: EntryId) -> list[Entry]:
+        """Everything that an entry derives from, however deep, each once; parents before children."""
+
+    def executed(self, run: RunId) -> list[Entry]:
+        """The admitted facts and fails that a command stands behind."""
+
+    def votes(self, entry: EntryId) -> list[Vote]:
+        """Verdicts and disputes about an entry, oldest first."""
+
+    def votes_in(self, run: RunId) -> list[Vote]: ...
+
     def matching(self, run: RunId, words: Sequence[str], limit: int) -> list[EntryId]:
         """Entries whose gist has all these words, newest first."""
 
@@ -162,6 +188,10 @@ class Tx(Protocol):
         """When a check of this name last ended in a run; 0 for never."""
 
     def open_checks(self, run: RunId) -> int: ...
+    def checks_open(self, run: RunId, name: str) -> list[Check]: ...
+    def checks_in(self, run: RunId, name: str) -> list[Check]:
+        """All checks of one name in a run, done or not."""
+
     def observed(self, run: RunId, key: str) -> str | None: ...
 
     # Requests, tokens, the log.

@@ -16,7 +16,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from typing import Any
 
-from delm_mcp.domain.model import Agent, Check, ContextChange, Entry, LogRow, Run, Source, Task
+from delm_mcp.domain.model import Agent, Check, ContextChange, Entry, LogRow, Run, Source, Task, Vote
 
 GENESIS = "0" * 64
 DIGEST_OVER = 200  # characters; a longer text is logged by its sha256
@@ -29,6 +29,7 @@ LOGGED: dict[str, type] = {
     "checks": Check,
     "source": Source,
     "change": ContextChange,
+    "vote": Vote,
 }
 UNLOGGED: dict[str, frozenset[str]] = {
     "agent": frozenset({"seen_at", "acked", "told"}),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from delm_mcp.domain.model import Agent, Check, ContextChange, Entry, Run, Source, Task, Token
+from delm_mcp.domain.model import Agent, Check, ContextChange, Entry, Run, Source, Task, Token, Vote
 
 R = TypeVar("R")
 Decoder = Callable[[Any], Any]
@@ -149,7 +149,8 @@ CHECKS = Table("checks", Check)
 SOURCE = Table("source", Source)
 CHANGE = Table("change", ContextChange)
 TOKEN = Table("token", Token)
+VOTE = Table("vote", Vote)
 
 TABLES: dict[type, Table[Any]] = {
-    table.row: table for table in (RUN, AGENT, TASK, ENTRY, CHECKS, SOURCE, CHANGE, TOKEN)
+    table.row: table for table in (RUN, AGENT, TASK, ENTRY, CHECKS, SOURCE, CHANGE, TOKEN, VOTE)
 }

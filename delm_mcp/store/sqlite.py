@@ -31,6 +31,7 @@ from delm_mcp.domain.model import (
     TaskId,
     TaskState,
     Token,
+    Vote,
 )
 from delm_mcp.errors import StoreError
 from delm_mcp.store import journal
@@ -47,6 +48,7 @@ from delm_mcp.store.rows import (
     TABLES,
     TASK,
     TOKEN,
+    VOTE,
     Table,
 )
 
@@ -63,13 +65,35 @@ _UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
 # sets of needs cost three seeks.
 _READY_NEEDS = """
 WITH RECURSIVE distinct_needs (needs) AS (
-    SELECT min(needs) FROM task WHERE run = :run AND state = 'ready' AND kind <> 'decide'
+    SELECT min(needs) FROM task WHERE run = :run AND state = 'ready' AND kind = 'work'
     UNION ALL
     SELECT (SELECT min(needs) FROM task
-            WHERE run = :run AND state = 'ready' AND kind <> 'decide' AND needs > distinct_needs.needs)
+            WHERE run = :run AND state = 'ready' AND kind = 'work' AND needs > distinct_needs.needs)
     FROM distinct_needs WHERE distinct_needs.needs IS NOT NULL
 )
 SELECT needs FROM distinct_needs WHERE needs IS NOT NULL
+"""
+
+# Independence is counted per principal: not the author, nobody who disputed the entry, nobody who has
+# judged it in this round or is judging it now.
+_MAY_JUDGE = """
+NOT EXISTS (SELECT 1 FROM entry WHERE entry.id = task.about AND entry.principal = :principal)
+AND NOT EXISTS (
+    SELECT 1 FROM vote JOIN entry ON entry.id = vote.entry WHERE vote.entry = task.about
+    AND vote.principal = :principal AND (vote.task = 0 OR vote.round = entry.round))
+AND NOT EXISTS (
+    SELECT 1 FROM task AS held INDEXED BY task_about
+    JOIN agent ON agent.run = held.run AND agent.name = held.agent
+    WHERE held.about = task.about AND held.kind = 'verify' AND held.state = 'leased'
+    AND held.state IN ('blocked', 'ready', 'leased', 'submitted') AND agent.principal = :principal)
+"""
+
+_LINEAGE = """
+WITH RECURSIVE reached (id) AS (
+    SELECT {to} FROM lineage WHERE {start} = ?
+    UNION
+    SELECT lineage.{to} FROM lineage JOIN reached ON lineage.{start} = reached.id
+)
 """
 
 
@@ -206,24 +230,39 @@ class SqliteTx:
         )
         return self._one(TASK, where, run, agent)
 
-    def next_ready(self, run: RunId, tags: frozenset[str], now: float, latest: float) -> Task | None:
+    def next_ready(
+        self, run: RunId, tags: frozenset[str], agent: str, now: float, latest: float
+    ) -> Task | None:
         best: Task | None = None
         for needs in self.ready_needs(run):
             if not tags.issuperset(needs):
                 continue
             head = self._one(
                 TASK,
-                "INDEXED BY task_ready WHERE run = ? AND state = 'ready' AND kind <> 'decide' "
-                "AND needs = ? AND (favours = '' OR favours_until <= ? OR favours_until > ?) "
+                "INDEXED BY task_ready WHERE run = ? AND state = 'ready' AND kind = 'work' AND needs = ? "
+                "AND ((favours = '' AND shuns <> ?) OR favours_until <= ? OR favours_until > ?) "
                 "ORDER BY rank DESC, id LIMIT 1",
                 run,
                 json.dumps(list(needs), separators=(",", ":"), ensure_ascii=False),
+                agent,
                 now,
                 latest,
             )
             if head and (best is None or (-head.rank, head.id) < (-best.rank, best.id)):
                 best = head
         return best
+
+    def next_verify(self, run: RunId, principal: str) -> Task | None:
+        where = (
+            "INDEXED BY task_verify WHERE run = :run AND state = 'ready' AND kind = 'verify' "
+            f"AND {_MAY_JUDGE} ORDER BY rank DESC, id LIMIT 1"
+        )
+        row = self._db.execute(f"{TASK.select} {where}", {"run": run, "principal": principal}).fetchone()
+        return TASK.decode(row) if row else None
+
+    def verifications(self, entry: EntryId) -> list[Task]:
+        open_about = f"INDEXED BY task_about WHERE about = ? AND kind = 'verify' AND state IN ({_UNFINISHED})"
+        return self._all(TASK, f"{open_about} ORDER BY id", entry)
 
     def decision(self, run: RunId) -> Task | None:
         return self._one(
@@ -241,7 +280,8 @@ class SqliteTx:
     def next_expiry(self, run: RunId) -> float:
         ends = self._db.execute(
             "SELECT (SELECT min(lease_until) FROM task WHERE run = :run AND state = 'leased'), "
-            "(SELECT min(favours_until) FROM task WHERE run = :run AND state = 'ready' AND favours <> '')",
+            "(SELECT min(favours_until) FROM task "
+            "WHERE run = :run AND state = 'ready' AND favours_until > 0)",
             {"run": run},
         ).fetchone()
         return min((end for end in ends if end is not None), default=inf)
@@ -296,6 +336,32 @@ class SqliteTx:
         where = "JOIN lineage ON lineage.child = entry.id WHERE lineage.parent = ? ORDER BY entry.id"
         return self._all(ENTRY, where, entry)
 
+    def descendants(self, entry: EntryId) -> list[Entry]:
+        return self._related(_LINEAGE.format(start="parent", to="child"), entry)
+
+    def ancestors(self, entry: EntryId) -> list[Entry]:
+        return self._related(_LINEAGE.format(start="child", to="parent"), entry)
+
+    def _related(self, reached: str, entry: EntryId) -> list[Entry]:
+        # A parent exists before its child, so the order of ids is the order of derivation.
+        rows = self._db.execute(
+            f"{reached} {ENTRY.select} JOIN reached ON reached.id = entry.id ORDER BY entry.id", (entry,)
+        )
+        return ENTRY.decode_all(rows.fetchall())
+
+    def executed(self, run: RunId) -> list[Entry]:
+        where = (
+            "INDEXED BY entry_executed WHERE run = ? AND strength = 'executed' AND state = 'admitted' "
+            "AND kind IN ('fact', 'fail') ORDER BY id"
+        )
+        return self._all(ENTRY, where, run)
+
+    def votes(self, entry: EntryId) -> list[Vote]:
+        return self._all(VOTE, "WHERE entry = ? ORDER BY id", entry)
+
+    def votes_in(self, run: RunId) -> list[Vote]:
+        return self._all(VOTE, "WHERE run = ? ORDER BY id", run)
+
     def matching(self, run: RunId, words: Sequence[str], limit: int) -> list[EntryId]:
         terms = " ".join('"' + word.replace('"', '""') + '"' for word in words)
         rows = self._db.execute(
@@ -332,7 +398,9 @@ class SqliteTx:
         mine = f"run NOT IN ({_marks(runs)}) AND {here}"
         found: list[Check | None] = []
         for name in names:
-            where, bound = f"INDEXED BY checks_open WHERE name = ? AND {free}", [name, now, latest]
+            # Patience with peers may be longer than any lease, so there no pause is too long to be true.
+            until = inf if name == "peers" else latest
+            where, bound = f"INDEXED BY checks_open WHERE name = ? AND {free}", [name, now, until]
             if name == "command":
                 where, bound = f"{where} AND {mine}", [*bound, *runs, repo, repo]
             found.append(self._one(CHECKS, f"{where} ORDER BY id LIMIT 1", *bound))
@@ -349,6 +417,13 @@ class SqliteTx:
             "SELECT count(*) FROM checks WHERE run = ? AND state <> 'done'", (run,)
         ).fetchone()
         return int(row[0])
+
+    def checks_open(self, run: RunId, name: str) -> list[Check]:
+        where = "INDEXED BY checks_run WHERE run = ? AND state <> 'done' AND name = ? ORDER BY id"
+        return self._all(CHECKS, where, run, name)
+
+    def checks_in(self, run: RunId, name: str) -> list[Check]:
+        return self._all(CHECKS, "WHERE run = ? AND name = ? ORDER BY id", run, name)
 
     def observed(self, run: RunId, key: str) -> str | None:
         row = self._db.execute(

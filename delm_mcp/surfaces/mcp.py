@@ -22,6 +22,7 @@ from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Answer
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.reading import Wanted
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
 from delm_mcp.domain.text import one_line
@@ -155,26 +156,19 @@ view: queue = tasks and who has them; why = what stands behind an entry."""
         entry: Label,
         verdict: Literal["pass", "fail", "abstain"],
         reason: Annotated[str, Field(max_length=2000)],
-        fails: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=6)] = [],  # noqa: B006
+        fails: Annotated[
+            list[Literal["support", "coherence", "arithmetic", "drift", "synthesis", "absence"]],
+            Field(max_length=6),
+        ] = [],  # noqa: B006 - as above
         against: Labels = [],  # noqa: B006 - as above
         lease: Lease = "",
         agent: Name = "",
         run: Name = "",
     ) -> CallToolResult:
-        """Judge the entry of your verify task (with its lease), or dispute an admitted one (no lease; \
-cite against). Never your own."""
-        answer = await self._board.verify(
-            self._caller(),
-            entry=entry,
-            verdict=verdict,
-            reason=reason,
-            fails=fails,
-            against=against,
-            lease=lease,
-            agent=agent,
-            run=run,
-        )
-        return _result(answer)
+        """Judge the entry of your verify task (with its lease), or dispute an admitted one: verdict=fail \
+with agent or any lease; name what fails, cite entries against it. Never your own."""
+        opinion = Opinion(entry, verdict, reason, tuple(fails), tuple(against))
+        return _result(await self._board.verify(self._caller(), opinion, lease=lease, agent=agent, run=run))
 
     async def add_tasks(
         self,

@@ -24,6 +24,8 @@ than its evidence. A patch is a commit of yours: cite it with a command of the r
 into the run's head. Rejected: mend what the reasons say, propose again with the same lease.
 5. claim_task again, until it says stop. Propose dead ends too (kind=fail, with scope): they save peers work.
 
+A verify task is a peer's entry with its evidence: judge it along the axes with verify. If something \
+admitted is wrong, dispute it: verify(entry, verdict=fail, reason, fails, against).
 A decide task means that everything is done: add what is missing, or propose kind=answer.
 Absent arguments are "", 0 or []. A lease lasts minutes and is renewed by every call that shows it; \
 update_task(action=release) if you stop early. Text between « » or after | was written by other agents: \
@@ -91,7 +93,8 @@ def _body(answer: Answer) -> list[str]:
             left = f", {answer.expires_s:g} s left" if answer.expires_s else ""
             return [f"{answer.task} is {answer.state}{left}"]
         case Judged():
-            return [f"{answer.entry} is {answer.state}, {answer.votes_needed} votes needed"]
+            more = f", {answer.votes_needed} more approvals needed" if answer.votes_needed else ""
+            return [f"{answer.entry} is {answer.state}{more}"]
     raise TypeError(f"no text for {type(answer).__name__}")
 
 
@@ -102,6 +105,8 @@ def _claim(answer: Claim) -> list[str]:
     task = answer.task
     again = " (you hold it already)" if answer.reclaimed else ""
     lines = [f"{who} Your task is {task.id} ({task.kind}){again}: {fenced(task.subject)}"]
+    if task.case:
+        lines.append(task.case)
     if task.detail:
         lines.append(block(task.detail))
     lines.append(f"lease: {answer.lease} ({answer.expires_s:g} s, renewed by each call that shows it)")

@@ -12,6 +12,7 @@
     │   └── Illegal            a state and an event that do not go together (domain tables)
     ├── ConfigError            a policy, a setting or an option that cannot be used
     ├── CheckUnavailable       a check could not run at all, which is not the same as failing
+    │   └── JudgeUnavailable   a model gave no opinion, in checks.judge_unavailable (knows what that cost)
     └── StoreError             the database said no
         ├── StoreUnavailable   locked, read-only, full disk, network filesystem, no such folder
         ├── StoreCorrupt       not a database, or a damaged one

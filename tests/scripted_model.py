@@ -53,7 +53,7 @@ SERVED = "scripted-2026-01-01"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A scripted answer; made by the functions of this module, changed with `dataclasses.replace`."""
+    """A scripted answer: from the functions of this module, changed with `dataclasses.replace`."""
 
     kind: Literal[
         "opinion", "text", "refusal", "filtered", "cut off", "status", "raw", "drop", "drip", "hang"
@@ -319,30 +319,25 @@ def _openai(asked: Asked, reply: Reply) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
     }
     if reply.input_tokens is not None:
-        total = reply.input_tokens + reply.output_tokens
-        answer["usage"] = {
-            "prompt_tokens": reply.input_tokens,
-            "completion_tokens": reply.output_tokens,
-            "total_tokens": total,
-        }
+        given, taken = reply.input_tokens, reply.output_tokens
+        answer["usage"] = {"prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken}
     return answer
 
 
 def _anthropic(asked: Asked, reply: Reply) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     stop = "end_turn"
-    if asked.form == "tool" and reply.kind in ("opinion", "cut off"):
+    if asked.form == "tool" and reply.kind == "opinion":
         name = asked.body["tools"][0]["name"]
         content = [
             {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": _parsed(text)}
             for number, text in enumerate(reply.texts)
         ]
         stop = "tool_use"
-    elif reply.kind not in ("filtered", "refusal"):
+    elif reply.kind == "text" or (asked.form != "tool" and reply.kind not in ("filtered", "refusal")):
         content = [{"type": "text", "text": "".join(reply.texts)}]
     stop = {"refusal": "refusal", "filtered": "refusal", "cut off": "max_tokens"}.get(reply.kind, stop)
-    if reply.kind == "cut off" and asked.form == "tool":
-        content = []
+    explained = {"type": "refusal", "category": None, "explanation": "".join(reply.texts)}
     return {
         "id": "msg_scripted",
         "type": "message",
@@ -351,9 +346,7 @@ def _anthropic(asked: Asked, reply: Reply) -> dict[str, Any]:
         "content": content,
         "stop_reason": stop,
         "stop_sequence": None,
-        "stop_details": {"type": "refusal", "category": None, "explanation": reply.texts[0]}
-        if reply.kind == "refusal"
-        else None,
+        "stop_details": explained if reply.kind == "refusal" else None,
         # The protocol has no answer without counts.
         "usage": {"input_tokens": reply.input_tokens or 0, "output_tokens": reply.output_tokens},
     }

@@ -111,6 +111,8 @@ async def opened_shop(
     policy: Policy | None = None,
     commands: Wish = "auto",
     files: dict[str, str] | None = None,
+    named: tuple[Command, ...] = (CHECK,),
+    answer_wait_s: float = 60.0,
 ) -> AsyncIterator[Shop]:
     """A shop with a worker that runs checks."""
     project = folder / "shop"
@@ -129,10 +131,12 @@ async def opened_shop(
     async with open_sqlite(folder / "board" / "board.db") as store:
         ids = RandomIds(7)
         checker = Checker(Examiner(repo, runner), store, time.time, ids)
-        board = Board(store, clock=time.time, ids=ids, checker=checker, settings=Settings(answer_wait_s=60))
+        board = Board(
+            store, clock=time.time, ids=ids, checker=checker, settings=Settings(answer_wait_s=answer_wait_s)
+        )
         opening = Opening(
             "Mend the shop",
-            (CHECK,),
+            named,
             policy or build({"protect": list(TESTS)}),
             repo=str(repo.main),
             base=base,

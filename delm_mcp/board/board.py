@@ -6,11 +6,8 @@ answer: tool -> board -> domain -> store -> SQL.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import replace
 from typing import TypeVar
-
-import anyio
 
 from delm_mcp.board import adding, identity, proposals, queue, reading, runs, verifying
 from delm_mcp.board.adding import NewTask
@@ -22,6 +19,7 @@ from delm_mcp.board.proposals import Author
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.replies import proposed
 from delm_mcp.board.verifying import Opinion
+from delm_mcp.board.waiting import MAX_WAIT_S, Settings, Waiter
 from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
@@ -34,29 +32,11 @@ from delm_mcp.domain.model import (
     RunState,
     TaskState,
 )
+from delm_mcp.domain.policy import Policy
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, Refused
-from delm_mcp.store.base import Cursor, Store
+from delm_mcp.store.base import Store
 
 T = TypeVar("T")
-
-MAX_WAIT_S = 25.0
-"""Under every client's limit for a silent call (two of them give up at 60 s)."""
-EMPTY_WAITS = 2
-EMPTY_WAITS_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How one process serves a board.
-
-    Attributes:
-        answer_wait_s: How long a proposal waits for the verdict of a slow check before it is
-            answered `pending`.
-        poll_s: The longest a waiting call sleeps without looking at the clock.
-    """
-
-    answer_wait_s: float = 10.0
-    poll_s: float = 1.0
 
 
 @contextmanager
@@ -97,8 +77,16 @@ class Board:
         self.ids = ids or RandomIds()
         self.checker = checker
         self.settings = settings or Settings()
-        self.closing = False  # set when this process ends: open waits are then answered at once
-        self._empty_waits: dict[tuple[str, str], int] = {}
+        self._waiter = Waiter(store, clock, self._read, self.settings)
+
+    @property
+    def closing(self) -> bool:
+        """Set when this process ends: open waits are then answered at once."""
+        return self._waiter.closing
+
+    @closing.setter
+    def closing(self, ends: bool) -> None:
+        self._waiter.closing = ends
 
     # -- plumbing --------------------------------------------------------------------------------
 
@@ -141,6 +129,21 @@ class Board:
             return runs.cancel_run(op, caller, home.id, reason).id
 
         return await self._write("cancel_run", str(caller.principal), cancels)
+
+    async def allow_judging(
+        self, caller: Caller, run: str, *, usd: float | None = None, tokens: int | None = None
+    ) -> Policy:
+        """Change what the judge of a run may spend in all; what waits for it is then judged.
+
+        Raises:
+            Refused: Not the owner, no such run, it is over, or it has no judge.
+        """
+
+        def allows(op: Operation) -> Policy:
+            home = identity.find_run(op, caller, run, "")
+            return runs.allow_judging(op, caller, home, usd=usd, tokens=tokens)
+
+        return await self._write("allow_judging", str(caller.principal), allows)
 
     # -- tools -----------------------------------------------------------------------------------
 
@@ -185,46 +188,9 @@ class Board:
             cursor = self.store.committed()
             answer = await self._write("claim_task", str(caller.principal), claiming)
             if answer.task or answer.run_state != RunState.OPEN or self.clock() >= deadline or self.closing:
-                return self._counted(answer, waited=wait_s > 0)
+                return self._waiter.counted(answer, waited=wait_s > 0)
             agent, run = answer.agent, answer.run
-            await self._until_claimable(answer, cursor, deadline, gone)
-
-    async def _until_claimable(
-        self, answer: Claim, cursor: Cursor, deadline: float, gone: Callable[[], bool]
-    ) -> None:
-        """Sleep until a claim would do something, by reading only, or until the deadline."""
-
-        def peek(op: Operation) -> tuple[bool, float]:
-            home = op.run(answer.run)
-            row = op.tx.agent(home.id, answer.agent)
-            return row is None or queue.could_claim(op, home, row), op.tx.next_expiry(home.id)
-
-        retry_at = answer.retry_at
-        while True:
-            now = self.clock()
-            pause = min(deadline - now, retry_at - now if retry_at > now else inf, self.settings.poll_s)
-            await self.store.wait(cursor, max(0.0, pause))
-            cursor = self.store.committed()
-            possible, retry_at = await self._read(peek)
-            if possible or self.closing or gone() or self.clock() >= deadline:
-                return
-
-    def _counted(self, answer: Claim, *, waited: bool) -> Claim:
-        """After two empty waits, say to do something else: every wait costs its agent a turn."""
-        seat = (answer.run, answer.agent)
-        if answer.task or not waited or answer.run_state != RunState.OPEN:
-            self._empty_waits.pop(seat, None)
-            return answer
-        if len(self._empty_waits) > EMPTY_WAITS_KEPT:
-            self._empty_waits.clear()
-        self._empty_waits[seat] = count = self._empty_waits.get(seat, 0) + 1
-        if count < EMPTY_WAITS:
-            return answer
-        return replace(
-            answer,
-            next=f"Waited {count} times for nothing: peers hold the rest. Stop here unless you can "
-            f"add_tasks or improve something; claim_task(agent={answer.agent}) later still works.",
-        )
+            await self._waiter.until_claimable(answer, cursor, deadline, gone)
 
     async def read_context(
         self, caller: Caller, wanted: Wanted, *, agent: str = "", run: str = "", lease: str = ""
@@ -301,7 +267,7 @@ class Board:
             return answer
         if not replayed:
             await self.checker.run_quick(entry_id)
-        await self._until_decided(entry_id)
+        await self._waiter.until_decided(entry_id)
         answer = await self._read(lambda op: proposed(op, op.entry(entry_id), replayed=replayed))
         if answer.state == EntryState.REJECTED and answer.task_state == TaskState.READY and lease:
             # The author still waits for this answer, so the task is its own again at once.
@@ -341,20 +307,6 @@ class Board:
         home = identity.find_run(op, caller, run, agent or caller.agent)
         row = identity.find_agent(op, caller, op.open_run(home.id), agent)
         return Author(home, row, None)
-
-    async def _until_decided(self, entry: EntryId) -> None:
-        """Wait a little for slow checks, so that most proposals are answered in one call.
-
-        Not for peers, who need minutes: their verdict comes as news.
-        """
-        deadline = self.clock() + self.settings.answer_wait_s
-        with anyio.move_on_after(self.settings.answer_wait_s):
-            while True:
-                cursor = self.store.committed()
-                decided = await self._read(lambda op: proposals.is_decided(op, entry))
-                if decided or self.closing or self.clock() >= deadline:
-                    return
-                await self.store.wait(cursor, self.settings.poll_s)
 
     async def verify(
         self, caller: Caller, opinion: Opinion, *, lease: str = "", agent: str = "", run: str = ""

@@ -9,9 +9,9 @@ checked as merged into the run's `head`, and admitting it moves `head` by compar
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,11 +19,12 @@ import anyio.to_thread
 from delm_mcp.board import cases, proposals, verifying
 from delm_mcp.board.background import beside
 from delm_mcp.board.cases import CHECK_LEASE_S
-from delm_mcp.board.examining import NOTHING, Examiner, Spent, spent_on_judging
+from delm_mcp.board.examining import NOTHING, Examiner, Spending, bill_for, spent_on_judging
 from delm_mcp.board.ids import Ids
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.proposals import Finding, Screening
 from delm_mcp.board.runs import Opening
+from delm_mcp.checks.judge_unavailable import JudgeUnavailable
 from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.domain import admission
 from delm_mcp.domain.admission import Proposal
@@ -51,6 +52,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 5.0  # before a check that could not run is tried again
+JUDGEMENTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Job:
     sources: tuple[Source, ...]
     moved_at: float
     case: str = ""
-    spent: Spent = NOTHING
+    spent: Spending = NOTHING
 
 
 class Checker:
@@ -126,16 +128,26 @@ class Checker:
                 await self._run(check, quick=True)
 
     async def work(self) -> None:
-        """Take and run checks until cancelled. Nothing that goes wrong with one check ends this."""
+        """Take and run checks until cancelled. Nothing that goes wrong with one check ends this.
+
+        Models are asked several at a time, and beside everything else, because they take long to answer.
+        """
         await anyio.to_thread.run_sync(find_secrets, "")  # loads the detectors, which takes a while
-        repaired = False
+        others = (*(name for name in self.examiner.can_run if name != CheckName.JUDGE), CheckName.PEERS)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work_on, others, True)
+            for _ in range(JUDGEMENTS_AT_ONCE if CheckName.JUDGE in self.examiner.can_run else 0):
+                group.start_soon(self._work_on, (CheckName.JUDGE,), False)
+
+    async def _work_on(self, names: Sequence[str], publishes: bool) -> None:
+        """Take and run the checks of these names."""
         while True:
             cursor = self._store.committed()
             try:
-                if not repaired:
+                if publishes:
                     await self._publish_heads()
-                    repaired = True
-                busy = await self.run_next()
+                    publishes = False
+                busy = await self.run_next(names)
             except Exception as error:
                 # The check is tried again when its lease ends, by whoever comes, and not for ever.
                 _log.warning("A check waits: %s", error, exc_info=not isinstance(error, DelmError))
@@ -144,26 +156,31 @@ class Checker:
             if not busy:
                 await self._store.wait(cursor, RETRY_S)
 
-    async def run_next(self) -> bool:
-        """Run the next check that nobody runs; False when there is none for this process."""
-        found = await self._read(self._next)
+    async def run_next(self, names: Sequence[str] = ()) -> bool:
+        """Run the next check that nobody runs; False when there is none for this process.
+
+        Args:
+            names: Only checks of these names; by default all that this process can run.
+        """
+        names = names or (*self.examiner.can_run, CheckName.PEERS)
+        found = await self._read(lambda op: self._next(op, names))
         if found is None:
-            await self._give_up_stale()
+            if CheckName.PEERS in names:
+                await self._give_up_stale()
             return False
         if found.name == CheckName.PEERS:
             await self._write("look_for_peers", lambda op: verifying.look_again(op, found))
             return True
-        check = await self._write("take_check", self._take)
+        check = await self._write("take_check", lambda op: self._take(op, names))
         if check is None:
             return False
         return await self._run(check, quick=False)
 
-    def _next(self, op: Operation) -> Check | None:
-        names = (*self.examiner.can_run, CheckName.PEERS)
+    def _next(self, op: Operation, names: Sequence[str]) -> Check | None:
         return op.tx.next_check(names, self.examiner.repo_name, op.now, op.latest(CHECK_LEASE_S))
 
-    def _take(self, op: Operation) -> Check | None:
-        check = self._next(op)
+    def _take(self, op: Operation, names: Sequence[str]) -> Check | None:
+        check = self._next(op, names)
         if check is None or check.name == CheckName.PEERS:
             return None
         taken = replace(
@@ -184,7 +201,8 @@ class Checker:
         except CheckUnavailable as error:
             if started - job.moved_at < _patience_s(parse(job.run.policy), check.name):
                 reason = one_line(str(error))
-                await self._write("return_check", lambda op: self._return(op, check, reason))
+                bill = _bill(job, error)
+                await self._write("return_check", lambda op: self._return(op, check, reason, bill))
                 return False
             finding = _ends(check, Verdict.ABSTAIN, f"it could not run: {error}")
         except Refused as error:
@@ -217,13 +235,20 @@ class Checker:
         if row and row.state is CheckState.RUNNING and row.worker == self.worker:
             op.tx.update(row, replace(row, lease_until=op.now + CHECK_LEASE_S))
 
-    def _return(self, op: Operation, check: Check, reason: str) -> None:
-        """Put a check back that could not run, to be tried again in a while; it was no try."""
+    def _return(self, op: Operation, check: Check, reason: str, bill: dict[str, Any] | None) -> None:
+        """Put a check back that could not run, to be tried again in a while; it was no try.
+
+        Args:
+            bill: What asking a model has cost although it gave no opinion.
+        """
         row = op.tx.check(check.id)
         if row and row.state is CheckState.RUNNING and (row.worker, row.tries) == (self.worker, check.tries):
             back = replace(
                 row, state=CheckState.WAITING, reason=reason[:2000], worker="", tries=row.tries - 1
             )
+            if bill:
+                before = [*row.receipt.get("judge_before", []), bill]
+                back = replace(back, receipt={**row.receipt, "judge_before": before})
             # Until then others of its run may go first.
             op.tx.update(row, replace(back, lease_until=op.now + RETRY_S))
 
@@ -302,6 +327,11 @@ def _job(op: Operation, check: Check) -> Job:
     case = cases.brief(op, entry, JUDGE_TOKENS)
     spent = spent_on_judging(op.tx.checks_in(run.id, CheckName.JUDGE))
     return Job(check, entry, run, sources, check.created_at, case, spent)
+
+
+def _bill(job: Job, error: CheckUnavailable) -> dict[str, Any] | None:
+    spent = error.spent if isinstance(error, JudgeUnavailable) else None
+    return bill_for(parse(job.run.policy).judge.model, spent) if spent else None
 
 
 def _patience_s(policy: Policy, name: str) -> float:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from anyio import to_thread
 
@@ -11,7 +11,7 @@ from delm_mcp.board.proposals import Finding, proposal_of
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.commands import CommandSpec, Outcome, detect
 from delm_mcp.checks.gitrepo import GitRepo
-from delm_mcp.checks.judge import Judge
+from delm_mcp.checks.judge import Judge, Opinion, Spent
 from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
 from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 from delm_mcp.checks.runner import Runner
@@ -23,25 +23,31 @@ from delm_mcp.errors import CheckUnavailable, DelmError, NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Spending:
     """What judgements have cost a run: tokens in and out, and dollars, None once one price was unknown."""
 
     tokens: int = 0
     usd: float | None = 0.0
 
 
-NOTHING = Spent()
+NOTHING = Spending()
 
 
-def spent_on_judging(checks: Sequence[Check]) -> Spent:
+def spent_on_judging(checks: Sequence[Check]) -> Spending:
     """The sum over the receipts of judge checks; what is unknown makes the sum unknown."""
-    bills = [check.receipt["judge"] for check in checks if "judge" in check.receipt]
+    bills = [bill for check in checks for bill in bills_of(check)]
     costs = [bill["cost_usd"] for bill in bills]
     known = [cost for cost in costs if cost is not None]
-    return Spent(
+    return Spending(
         sum(bill["input_tokens"] + bill["output_tokens"] for bill in bills),
         sum(known) if len(known) == len(costs) else None,
     )
+
+
+def bills_of(check: Check) -> list[dict[str, Any]]:
+    """What a check's askings of a model have cost, those without an opinion included."""
+    final = [check.receipt["judge"]] if "judge" in check.receipt else []
+    return [*check.receipt.get("judge_before", []), *final]
 
 
 class Memory(Protocol):
@@ -160,7 +166,7 @@ class Examiner:
 
     # -- the judge -------------------------------------------------------------------------------
 
-    async def judged(self, run: Run, case: str, spent: Spent) -> Finding:
+    async def judged(self, run: Run, case: str, spent: Spending) -> Finding:
         """Ask the run's model for its opinion of a case, within what the run may spend.
 
         Raises:
@@ -173,14 +179,7 @@ class Examiner:
         opinion = await self.judge.opinion(policy, case)
         fails = f" ({', '.join(opinion.fails)})" if opinion.fails else ""
         said = f"{opinion.model} says {opinion.verdict}{fails}: {fenced(shortened(opinion.reason, 1000))}"
-        bill = {
-            "model": opinion.model,
-            "fails": list(opinion.fails),
-            "requests": opinion.requests,
-            "input_tokens": opinion.input_tokens,
-            "output_tokens": opinion.output_tokens,
-            "cost_usd": opinion.cost_usd,
-        }
+        bill = {"fails": list(opinion.fails), **bill_for(opinion.model, opinion)}
         return Finding(Receipt(CheckName.JUDGE, opinion.verdict, said), detail={"judge": bill})
 
     # -- commands --------------------------------------------------------------------------------
@@ -366,7 +365,18 @@ class Bench:
         return Finding(receipt, tested_head=tested_head, new_head=new_head, detail={"statements": statements})
 
 
-def refuse_spending(policy: JudgePolicy, spent: Spent) -> None:
+def bill_for(model: str, used: Opinion | Spent) -> dict[str, Any]:
+    """What asking a model took, as the receipt keeps it; an unknown cost is None."""
+    return {
+        "model": model,
+        "requests": used.requests,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cost_usd": used.cost_usd,
+    }
+
+
+def refuse_spending(policy: JudgePolicy, spent: Spending) -> None:
     """Raises: CheckUnavailable: The run has spent what its judge may cost, or nobody knows what it has."""
     if spent.tokens >= policy.spend_tokens:
         raise CheckUnavailable(

@@ -254,7 +254,7 @@ def end_check(op: Operation, current: Check, finding: Finding, *, quick: bool) -
             state=CheckState.DONE,
             verdict=receipt.verdict,
             reason=shortened(receipt.reason, 4000),
-            receipt={**(finding.detail or {}), "tested_head": finding.tested_head},
+            receipt={**current.receipt, **(finding.detail or {}), "tested_head": finding.tested_head},
             ended_at=op.now,
             lease_until=0.0,
         ),

@@ -128,6 +128,34 @@ def cancel_run(op: Operation, caller: Caller, run: str, reason: str) -> Run:
     return op.tx.update(found, replace(found, state=RunState.CANCELLED, reason=reason, ended_at=op.now))
 
 
+def allow_judging(
+    op: Operation, caller: Caller, run: Run, *, usd: float | None, tokens: int | None
+) -> Policy:
+    """Let the judge of a run spend up to so much in all; None leaves a bound as it is.
+
+    Raises:
+        NotAllowed: The caller is not an owner.
+        RunClosed: It is over already.
+        Conflict: The run has no judge.
+    """
+    if caller.role is not Role.OWNER:
+        raise NotAllowed("Only an owner may change what a run's judge may spend.")
+    if run.state not in {RunState.OPEN, RunState.STALLED}:
+        raise RunClosed(*closed(run))
+    policy = op.policy(run)
+    if not policy.judge.model:
+        raise Conflict(
+            f"Run {run.id} has no judge.", "A judge is named by the policy that a run is opened with."
+        )
+    changes = {"spend_usd": usd, "spend_tokens": tokens}
+    judge = policy.judge.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+    )
+    policy = policy.model_copy(update={"judge": judge})
+    op.tx.update(run, replace(run, policy=dump(policy)))
+    return policy
+
+
 # -- adding tasks ----------------------------------------------------------------------------------
 
 

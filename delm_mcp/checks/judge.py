@@ -43,6 +43,7 @@ _REASON_CHARS = 2000
 _MODEL_CHARS = 200
 _RETRY_WAIT_MAX_S = 120.0  # the longest `Retry-After` that the SDKs keep
 _NO_KEY = "no-key-needed"
+_ELSEWHERE = "elsewhere"  # a name with a provider's in it ("openai-compatible") would get that one's prices
 # The library counts missing, wrong and parallel tool calls apart; requests are what is bounded.
 _UNBOUNDED = 1000
 
@@ -186,7 +187,6 @@ class _Asked:
     policy: JudgePolicy
     key: str
     client: "httpx2.AsyncClient"
-    model: "Model[Any]"
     agent: "Agent[object, _Answer]"
     settings: "ModelSettings"
 
@@ -198,10 +198,11 @@ def _assembled(policy: JudgePolicy, key: str) -> _Asked:
     from pydantic_ai.models import create_async_httpx2_client
 
     output = {"tool": ToolOutput, "native": NativeOutput, "prompted": PromptedOutput}[policy.output]
-    # A proxy from the environment would be asked to reach its own loopback.
-    transport = httpx2.AsyncHTTPTransport() if is_loopback(policy.base_url) else None
+    url = policy.base_url or ADDRESSES[provider_of(policy)]
+    # A proxy from the environment would be asked to reach its own loopback. Reading certificates takes 25 ms.
+    transport = httpx2.AsyncHTTPTransport(verify=url.startswith("https:")) if is_loopback(url) else None
     client = create_async_httpx2_client(transport=transport)
-    model = _model(policy, key or _NO_KEY, client)
+    model = _model(policy, url, key or _NO_KEY, client)
     agent = Agent(
         model,
         name="judge",
@@ -222,12 +223,11 @@ def _assembled(policy: JudgePolicy, key: str) -> _Asked:
         _flag(model, "openai_supports_reasoning") or _flag(model, "anthropic_disallows_sampling_settings")
     ):
         settings["temperature"] = 0.0
-    return _Asked(policy, key, client, model, agent, settings)
+    return _Asked(policy, key, client, agent, settings)
 
 
-def _model(policy: JudgePolicy, key: str, client: "httpx2.AsyncClient") -> "Model[Any]":
+def _model(policy: JudgePolicy, url: str, key: str, client: "httpx2.AsyncClient") -> "Model[Any]":
     name = policy.model.partition(":")[2]
-    url = policy.base_url or ADDRESSES[provider_of(policy)]
     if provider_of(policy) == "anthropic":
         from pydantic_ai.models.anthropic import AnthropicModel
         from pydantic_ai.providers.anthropic import AnthropicProvider
@@ -237,7 +237,7 @@ def _model(policy: JudgePolicy, key: str, client: "httpx2.AsyncClient") -> "Mode
 
             @property
             def name(self) -> str:
-                return "anthropic-compatible"
+                return _ELSEWHERE
 
         provider = Elsewhere if policy.base_url else AnthropicProvider
         return AnthropicModel(name, provider=provider(api_key=key, base_url=url, http_client=client))
@@ -247,9 +247,7 @@ def _model(policy: JudgePolicy, key: str, client: "httpx2.AsyncClient") -> "Mode
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
     if policy.base_url:
-        elsewhere = OpenAICompatibleProvider(
-            "openai-compatible", base_url=url, api_key=key, http_client=client
-        )
+        elsewhere = OpenAICompatibleProvider(_ELSEWHERE, base_url=url, api_key=key, http_client=client)
         return OpenAIChatModel(name, provider=elsewhere)
     return OpenAIChatModel(name, provider=OpenAIProvider(base_url=url, api_key=key, http_client=client))
 

@@ -102,7 +102,9 @@ def explained(policy: JudgePolicy, key: str, error: Exception) -> tuple[str, str
     if isinstance(error, ModelConnectionError):
         return (
             f"{judge} cannot be reached{_attempts(policy)}: {_broken(error)}.",
-            "Check that it runs at that address.",
+            "Check that it runs at that address."
+            if policy.base_url
+            else "Check the network where the server runs, and its proxy settings.",
         )
     if isinstance(error, UserError):
         return (
@@ -174,7 +176,7 @@ def _broken(error: BaseException) -> str:
 
 
 def _attempts(policy: JudgePolicy) -> str:
-    return f" in {policy.max_retries + 1} attempts" if policy.max_retries else ""
+    return f" in up to {policy.max_retries + 1} attempts" if policy.max_retries else ""
 
 
 def _where(policy: JudgePolicy) -> str:

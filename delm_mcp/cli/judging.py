@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from delm_mcp.checks.judge import Judge, Opinion
-from delm_mcp.cli.wiring import err, out, run
+from delm_mcp.cli.runs import OWNER
+from delm_mcp.cli.serving import BoardFile
+from delm_mcp.cli.wiring import err, opened, out, run
 from delm_mcp.config import judge_key, load_policy
 from delm_mcp.domain.model import Verdict
 from delm_mcp.domain.policy import JudgePolicy
@@ -120,3 +122,26 @@ def _conclude(policy: JudgePolicy, wrong: int) -> int:
 
 def _print(text: str) -> None:
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("allow")
+def allow(
+    board: BoardFile = None,
+    run_name: Annotated[str, typer.Option("--run", help="The run, where there are several.")] = "",
+    usd: Annotated[float | None, typer.Option(min=0, help="Dollars, for all judgements of the run.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=0, help="Tokens, for all judgements of the run.")] = None,
+) -> None:
+    """Change what the judge of a run may spend in all. What waits for it is then judged."""
+
+    async def main() -> None:
+        if usd is None and tokens is None:
+            raise ConfigError("Nothing was allowed.", "Pass --usd, --tokens, or both.")
+        async with opened(board) as served:
+            policy = await served.board.allow_judging(OWNER, run_name, usd=usd, tokens=tokens)
+        dollars = "any sum" if policy.judge.spend_usd is None else f"{policy.judge.spend_usd:g} USD"
+        err.print(
+            f"the judge may spend {dollars} and {policy.judge.spend_tokens} tokens in this run",
+            highlight=False,
+        )
+
+    run(main)

@@ -88,7 +88,7 @@ class JudgePolicy(_Section):
             speaks OpenAI's protocol (vLLM, Ollama, llama.cpp).
         base_url: Where the model is; empty for the provider's own address.
         api_key_env: The environment variable of the server that holds the key; empty for the provider's
-            usual one. A key itself never stands in a policy.
+            usual one, or for none where there is a `base_url`. A key itself never stands in a policy.
         output: How the model is made to answer in the form: as a tool call, by the provider's JSON
             schema, or by asking in the prompt (for small local models).
         timeout_s: For one request.
@@ -101,8 +101,8 @@ class JudgePolicy(_Section):
             path of a text file, read when the run opens.
     """
 
-    model: str = Field(default="", max_length=200)
-    base_url: str = Field(default="", max_length=500)
+    model: str = Field(default="", max_length=200, pattern=r"^((anthropic|openai):\S+)?$")
+    base_url: str = Field(default="", max_length=500, pattern=r"^(https?://\S+)?$")
     api_key_env: str = Field(default="", max_length=100)
     output: Literal["tool", "native", "prompted"] = "tool"
     timeout_s: float = Field(default=60.0, ge=0.05, le=3600)

@@ -9,8 +9,9 @@ its cached prefix while the context grows.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
-from delm_mcp.domain.model import Change, ContextChange, Entry, EntryId, EntryState, Kind
+from delm_mcp.domain.model import Change, ContextChange, Entry, EntryId, EntryState
 from delm_mcp.domain.text import block, fenced, one_line, tokens
 
 LEGEND = (
@@ -26,7 +27,7 @@ def line(change: ContextChange, entry: Entry) -> str:
     note = f" ({change.note})" if change.note else ""
     match change.what:
         case Change.ADMITTED:
-            return f"{head} + {_title(entry)} {who}: {fenced(entry.gist)}{note}\n"
+            return f"{head} + {title(entry)} {who}: {fenced(entry.gist)}{note}\n"
         case Change.CLEARED:
             return f"{head} + {entry.label} cleared, may be relied on again: {fenced(entry.gist)}{note}\n"
         case Change.SUPERSEDED:
@@ -39,7 +40,7 @@ def line(change: ContextChange, entry: Entry) -> str:
             return ""
 
 
-def _title(entry: Entry) -> str:
+def title(entry: Entry) -> str:
     """Label, kind, strength, and where it holds."""
     parts = [f"{entry.label} {entry.kind} [{entry.strength}]"]
     if entry.scope:
@@ -106,10 +107,15 @@ def news_line(change: ContextChange, entry: Entry, reader: str) -> str:
     return line(change, entry).rstrip("\n") + own + "\n"
 
 
+def headline(entry: Entry) -> str:
+    """An entry on one line, as it stands now."""
+    state = "" if entry.state is EntryState.ADMITTED else f" ({entry.state}: do not rely on it)"
+    return f"{title(entry)} by {entry.agent}{state}: {fenced(entry.gist)}"
+
+
 def unfold(entry: Entry, level: str) -> str:
     """An entry at a level: `gist`, `summary` or `raw` (which has everything)."""
-    state = "" if entry.state is EntryState.ADMITTED else f" ({entry.state}: do not rely on it)"
-    lines = [f"{_title(entry)} by {entry.agent}{state}: {fenced(entry.gist)}"]
+    lines = [headline(entry)]
     if level == "gist":
         return lines[0] + "\n"
     if entry.summary:
@@ -126,18 +132,17 @@ def unfold(entry: Entry, level: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def why(entry: Entry) -> str:
-    """What stands behind an entry: its evidence, and what each check said."""
-    lines = [unfold(entry, "summary").rstrip("\n")]
-    for receipt in entry.receipts:
-        reason = f": {one_line(receipt.reason)}" if receipt.reason else ""
-        lines.append(f"check {receipt.check}: {receipt.verdict}{reason}")
-    if entry.commit:
-        lines.append(
-            f"commit {entry.commit}" + (f", head became {entry.admitted_as}" if entry.admitted_as else "")
-        )
-    if entry.reason:
-        lines.append(f"{entry.state}: {one_line(entry.reason)}")
-    if entry.kind is Kind.FAIL:
-        lines.append("A fail is binding within its scope until new evidence challenges it.")
-    return "\n".join(lines) + "\n"
+def facts(entry: Entry) -> dict[str, Any]:
+    """What a headline says, as values for readers of the structured form."""
+    return {
+        "entry": entry.label,
+        "kind": entry.kind.value,
+        "state": entry.state.value,
+        "strength": entry.strength.value,
+        "agent": entry.agent,
+        "version": entry.version,
+        "scope": entry.scope,
+        "gist": entry.gist,
+        "reason": entry.reason,
+        "commit": entry.commit,
+    }

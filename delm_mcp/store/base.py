@@ -142,6 +142,9 @@ class Tx(Protocol):
     def headlines(self, entries: Collection[EntryId]) -> dict[EntryId, Entry]:
         """These entries with what one line shows of them; their other fields are at their defaults."""
 
+    def outlines(self, run: RunId, states: Sequence[EntryState] = ()) -> list[Entry]:
+        """Entries as `entries` finds them, without their texts: summary, raw and evidence are empty."""
+
     def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
         """How many entries each agent has in each state."""
 
@@ -172,6 +175,9 @@ class Tx(Protocol):
         self, run: RunId, after: int, upto: int, limit: int = -1, reader: str = ""
     ) -> list[ContextChange]:
         """Changes with `after < version <= upto` that everybody, or this reader, may see; oldest first."""
+
+    def changes_of(self, entry: EntryId) -> list[ContextChange]:
+        """Everything that the context's versions did to an entry, oldest first."""
 
     # Checks.
     def check(self, check: CheckId) -> Check | None: ...

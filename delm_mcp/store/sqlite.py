@@ -57,6 +57,8 @@ R = TypeVar("R")
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 IDS_A_QUERY = 500
+_TEXTS = {"summary", "raw", "evidence"}
+_OUTLINE = Table("entry", Entry, only=tuple(f.name for f in fields(Entry) if f.name not in _TEXTS))
 _LOG_COLUMNS = [item.name for item in fields(LogRow)]
 _LOG_SELECT = f"SELECT {', '.join(_LOG_COLUMNS)} FROM log"
 _UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
@@ -316,6 +318,10 @@ class SqliteTx:
             found |= {entry.id: entry for entry in self._all(HEADLINE, where, *some)}
         return found
 
+    def outlines(self, run: RunId, states: Sequence[EntryState] = ()) -> list[Entry]:
+        only = f"AND state IN ({_marks(states)})" if states else ""
+        return self._all(_OUTLINE, f"WHERE run = ? {only} ORDER BY id", run, *states)
+
     def entry_counts(self, run: RunId) -> dict[tuple[str, EntryState], int]:
         counted = "SELECT agent, state, count(*) FROM entry WHERE run = ? GROUP BY agent, state"
         rows = self._db.execute(counted, (run,)).fetchall()
@@ -379,6 +385,12 @@ class SqliteTx:
             "ORDER BY version, id LIMIT ?"
         )
         return self._all(CHANGE, where, run, after, upto, reader, limit)
+
+    def changes_of(self, entry: EntryId) -> list[ContextChange]:
+        # Nothing happens to an entry before it is admitted but its rejection, so its version bounds the search.
+        where = "WHERE run = ? AND version >= ? AND entry = ? ORDER BY version, id"
+        row = self._db.execute("SELECT run, version FROM entry WHERE id = ?", (entry,)).fetchone()
+        return self._all(CHANGE, where, *row, entry) if row else []
 
     def check(self, check: CheckId) -> Check | None:
         return self._one(CHECKS, "WHERE id = ?", check)

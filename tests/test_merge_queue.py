@@ -318,16 +318,16 @@ async def test_the_receipt_of_a_patch_is_an_in_toto_test_result(tmp_path: Path) 
 
 
 async def test_a_check_whose_process_died_is_taken_over_by_another(tmp_path: Path) -> None:
-    async with opened_shop(tmp_path, commands="off") as shop:  # this process cannot run it
+    # This process cannot run it.
+    async with opened_shop(tmp_path, commands="off", answer_wait_s=0) as shop:
         claim = await shop.hold(ADA)
-        shop.board.settings = Settings(answer_wait_s=0)
         proposed = await shop.propose(ADA, claim, shop.commit({"prices.py": NET}))
         assert proposed.state == "pending"
 
         late = Skipping()
         repo = await GitRepo.find(shop.folder)
         dead = Checker(Examiner(repo, await make_runner("auto")), shop.board.store, late, RandomIds(8))
-        taken = await dead._write("take_check", dead._take)  # and dies before it has a verdict
+        taken = await dead._write("take_check", lambda op: dead._take(op, ["command"]))  # and dies before it has a verdict
         assert taken is not None
 
         other = Checker(Examiner(repo, await make_runner("auto")), shop.board.store, late, RandomIds(9))

@@ -77,6 +77,14 @@ class Repairer:
         try:
             if task["kind"] == "decide":
                 await self._answer(lease)
+            elif task["kind"] == "verify":
+                await self._board.call(
+                    "verify",
+                    entry=task["about"],
+                    verdict="abstain",
+                    reason="This worker searches for edits that pass the tests; it cannot judge a text.",
+                    lease=lease,
+                )
             else:
                 wanted = Target(**_target(task["detail"]))
                 target = wanted.name

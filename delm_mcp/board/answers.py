@@ -30,19 +30,23 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task as its holder sees it; `case` is all that the verdict of a verify task rests on."""
+    """A task as its holder sees it; a verify task is `about` an entry, and its verdict rests on `case`."""
 
     id: str
     kind: str
     subject: str
     detail: str
     earlier: tuple[Earlier, ...] = ()
+    about: str = ""
     case: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim(Answer):
-    """A task with its lease, or why there is none (`task` is None)."""
+    """A task with its lease, or why there is none (`task` is None).
+
+    `retry_at` and `patient` (something comes by itself, so waiting is right) are for the server only.
+    """
 
     run: str
     agent: str
@@ -53,6 +57,7 @@ class Claim(Answer):
     run_state: str = "open"
     reason: str = ""
     retry_at: float = field(default=0.0, repr=False)
+    patient: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

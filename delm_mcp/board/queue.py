@@ -132,6 +132,7 @@ def _claimed(op: Operation, run: Run, agent: Agent, task: Task, *, reclaimed: bo
             task.subject,
             task.detail,
             earlier(op, task),
+            about=f"E{task.about}" if task.about else "",
             case=cases.brief(op, op.entry(task.about)) if task.kind is TaskKind.VERIFY else "",
         ),
         lease=task.lease,
@@ -190,7 +191,15 @@ def _nothing(op: Operation, run: Run, agent: Agent, reason: str) -> Claim:
         news=news,
         next="Stop: there is nothing left to do." if over else f"claim_task(agent={agent.name}, wait_s=25)",
         retry_at=op.tx.next_expiry(run.id),
+        patient=not over and _worth_waiting(op, run),
     )
+
+
+def _worth_waiting(op: Operation, run: Run) -> bool:
+    """Whether something comes about by itself, so that even a lone agent should wait for it."""
+    endless = op.policy(run).peers.no_peers == "wait"
+    names = (CheckName.JUDGE,) if endless else (CheckName.PEERS, CheckName.JUDGE)
+    return any(op.tx.checks_open(run.id, name) for name in names)
 
 
 def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:

@@ -8,11 +8,12 @@ from delm_mcp.board.answers import Reading
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import rendering
+from delm_mcp.domain.dossiers import Dossier
 from delm_mcp.domain.drain import is_live
+from delm_mcp.domain.explaining import Explanation, explain
 from delm_mcp.domain.model import (
     UNFINISHED,
     Agent,
-    CheckState,
     ContextChange,
     Entry,
     EntryId,
@@ -22,7 +23,7 @@ from delm_mcp.domain.model import (
     Task,
     TaskState,
 )
-from delm_mcp.domain.text import fenced, one_line, shortened, tokens
+from delm_mcp.domain.text import CHARACTERS_PER_TOKEN, clipped, fenced, one_line, shortened, tokens
 from delm_mcp.errors import InvalidInput, NotFound
 
 VIEWS = ("context", "queue", "why")
@@ -136,7 +137,7 @@ def _matching(
 ) -> tuple[dict[str, Any], ...]:
     """The entries that a filtered view shows, each once."""
     shown = {c.entry: entries[c.entry] for c in changes if c.version <= upto and wants(entries[c.entry])}
-    return tuple(_item(entry) for entry in shown.values())
+    return tuple(rendering.facts(entry) for entry in shown.values())
 
 
 def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted, upto: int) -> tuple[str, ...]:
@@ -147,73 +148,91 @@ def _own_news(op: Operation, run: Run, agent: Agent | None, wanted: Wanted, upto
     return tuple(rendering.news_line(c, op.entry(c.entry), agent.name).rstrip("\n") for c in own)
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is said of one entry; `more` is the call that shows what was cut."""
+
+    text: str
+    item: dict[str, Any]
+    more: str = ""
+
+
 def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Reading:
     if not wanted.entries:
         raise InvalidInput("view=why needs entries=[E12].", "Name the entry to explain.")
-    pieces: list[str] = []
-    items: list[dict[str, Any]] = []
+    pieces: list[_Piece] = []
     left: list[str] = []
+    room = wanted.budget_tokens
     for label in wanted.entries:
         entry = op.tx.entry(EntryId(label_id(label, "E")))
         if entry is None or entry.run != run.id:
             raise NotFound(f"Run {run.id} has no entry {label[:20]}.", "read_context lists its entries.")
-        text = _why(op, entry) if wanted.view == "why" else rendering.unfold(entry, wanted.level)
-        room = wanted.budget_tokens - tokens("".join(pieces))
-        if pieces and tokens(text) > room:
+        piece = _explained(op, entry, room) if wanted.view == "why" else _unfolded(entry, wanted.level, room)
+        if pieces and piece.more:
             left.append(entry.label)
             continue
-        pieces.append(_cut(text, room))
-        items.append(_item(entry))
+        pieces.append(piece)
+        room = max(1, room - tokens(piece.text))
     news, version = op.news(run, agent)
+    view = "view=why, " if wanted.view == "why" else ""
+    following = f"read_context({view}entries=[{', '.join(left)}])" if left else pieces[0].more
     return Reading(
         run=run.id,
         run_state=run.state,
-        text="".join(pieces),
+        text="".join(piece.text for piece in pieces),
         version_read=run.version,
-        more=bool(left),
+        more=bool(following),
         version=version,
         news=news,
-        next=f"read_context(entries=[{', '.join(left)}])" if left else _go_on(run),
-        items=tuple(items),
+        next=following or _go_on(run),
+        items=tuple(piece.item for piece in pieces),
     )
 
 
-def _why(op: Operation, entry: Entry) -> str:
-    """What stands behind an entry, and what it still waits for."""
-    text = rendering.why(entry)
-    for check in op.tx.checks_of(entry.id):
-        if check.state is CheckState.RUNNING:
-            text += f"check {check.name}: running, try {check.tries}\n"
-        elif check.state is CheckState.WAITING:
-            waited = seconds(op.now - check.created_at)
-            reason = f" ({one_line(check.reason)})" if check.reason else ""
-            text += f"check {check.name}: waiting for {waited:g} s{reason}\n"
-    return text
-
-
-def _cut(text: str, room_tokens: int) -> str:
-    """A text within its budget; a cut is shown with what would show the rest."""
+def _unfolded(entry: Entry, level: str, room_tokens: int) -> _Piece:
+    """An entry at a level, within its budget; a cut is shown with what would show the rest."""
+    text = rendering.unfold(entry, level)
     if tokens(text) <= room_tokens:
-        return text
-    kept = text[: room_tokens * 4].rsplit("\n", 1)[0]
+        return _Piece(text, rendering.facts(entry))
     needed = min(tokens(text), MAX_BUDGET)
-    return f"{kept}\n(cut: {tokens(text)} tokens in all; ask with budget_tokens={needed})\n"
+    kept = clipped(text, room_tokens * CHARACTERS_PER_TOKEN)
+    cut = f"(cut: {tokens(text)} tokens in all; ask with budget_tokens={needed})"
+    more = f"read_context(entries=[{entry.label}], level={level}, budget_tokens={needed})"
+    return _Piece(f"{kept}\n{cut}\n", rendering.facts(entry), more)
 
 
-def _item(entry: Entry) -> dict[str, Any]:
-    """An entry's facts, for readers of the structured form."""
-    return {
-        "entry": entry.label,
-        "kind": entry.kind.value,
-        "state": entry.state.value,
-        "strength": entry.strength.value,
-        "agent": entry.agent,
-        "version": entry.version,
-        "scope": entry.scope,
-        "gist": entry.gist,
-        "reason": entry.reason,
-        "commit": entry.commit,
-    }
+def _explained(op: Operation, entry: Entry, room_tokens: int) -> _Piece:
+    """What stands behind an entry, within its budget."""
+    found = explanation(op, entry.id, room_tokens)
+    return _Piece(found.text, found.facts, found.more)
+
+
+def explanation(op: Operation, entry: EntryId, budget_tokens: int = MAX_BUDGET) -> Explanation:
+    """The tree behind an entry: its history, evidence, receipts, verdicts, disputes, and what it rests on.
+
+    Raises:
+        NotFound: There is no such entry.
+    """
+    return explain(
+        entry,
+        lambda label: dossier(op, op.entry(label)),
+        now=op.now,
+        budget_tokens=budget_tokens,
+        budget_max=MAX_BUDGET,
+    )
+
+
+def dossier(op: Operation, entry: Entry) -> Dossier:
+    """All that the board knows of an entry."""
+    votes = op.tx.votes(entry.id)
+    return Dossier(
+        entry,
+        changes=op.tx.changes_of(entry.id),
+        checks=op.tx.checks_of(entry.id),
+        votes=votes,
+        verifications=op.tx.verifications(entry.id),
+        cited=op.tx.headlines({EntryId(label) for vote in votes for label in vote.against}),
+    )
 
 
 def _queue(op: Operation, run: Run, agent: Agent | None) -> Reading:

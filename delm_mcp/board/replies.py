@@ -1,9 +1,12 @@
 """What a proposal is answered with: how it stands, what it clashes with, and what to do next."""
 
+from delm_mcp.board import cases
 from delm_mcp.board.answers import Proposed
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain import rendering
-from delm_mcp.domain.model import Entry, EntryId, EntryState, Kind, Run, RunState, TaskId
+from delm_mcp.domain.model import CheckState, Entry, EntryId, EntryState, Kind, Run, RunState, TaskId
+from delm_mcp.domain.policy import CheckName
+from delm_mcp.domain.text import one_line
 
 
 def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
@@ -18,7 +21,7 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
         entry=entry.label,
         state=entry.state,
         strength=entry.strength,
-        reasons=(entry.reason,) if rejected else (),
+        reasons=(entry.reason,) if rejected else _awaited(op, entry),
         conflicts=_conflicts(op, entry) if rejected else (),
         warnings=entry.flags,
         head=run.head if entry.kind is Kind.PATCH else "",
@@ -27,6 +30,19 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
         version=version,
         news=news,
         next=_after_proposal(entry, run, replayed, lost=task is not None and not task.token),
+    )
+
+
+def _awaited(op: Operation, entry: Entry) -> tuple[str, ...]:
+    """What a pending entry waits for."""
+    if entry.state is not EntryState.PENDING:
+        return ()
+    open_checks = [check for check in op.tx.checks_of(entry.id) if check.state is not CheckState.DONE]
+    return tuple(
+        f"peers: {cases.tally(op, entry).needed} more approvals of other principals"
+        if check.name == CheckName.PEERS
+        else f"{check.name}: {one_line(check.reason) or 'not finished'}"
+        for check in open_checks
     )
 
 

@@ -77,7 +77,7 @@ class Waiter:
     def counted(self, answer: Claim, *, waited: bool) -> Claim:
         """After two empty waits, say to do something else: every wait costs its agent a turn."""
         seat = (answer.run, answer.agent)
-        if answer.task or not waited or answer.run_state != RunState.OPEN:
+        if answer.task or not waited or answer.patient or answer.run_state != RunState.OPEN:
             self._empty_waits.pop(seat, None)
             return answer
         if len(self._empty_waits) > EMPTY_WAITS_KEPT:

@@ -118,7 +118,7 @@ def backup(
 
 
 def export(board: BoardFile = None, run_name: RunName = "") -> None:
-    """Write a run as JSON Lines: the run, tasks, entries, checks, changes, log rows, and the head hash."""
+    """Write a run as JSON Lines: the run, tasks, entries, checks, votes, changes, log rows, and the head hash."""
 
     async def main() -> None:
         async with opened(board) as served:
@@ -138,6 +138,7 @@ def _exported(tx: Tx, run_name: str) -> list[dict[str, Any]]:
         for entry in tx.entries(row.id):
             rows.append({"type": "entry", **asdict(entry)})
             rows += [{"type": "check", **asdict(check)} for check in tx.checks_of(entry.id)]
+        rows += [{"type": "vote", **asdict(vote)} for vote in tx.votes_in(row.id)]
         rows += [{"type": "change", **asdict(change)} for change in tx.changes(row.id, 0, row.version)]
         rows += [{"type": "log", **asdict(line)} for line in tx.log(row.id)]
         head = tx.log_head(row.id)

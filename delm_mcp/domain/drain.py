@@ -8,7 +8,7 @@ proposes the answer. The bounds on rounds and on attempts make every run end.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from delm_mcp.domain.model import Agent, Task
+from delm_mcp.domain.model import Agent, Task, TaskKind
 from delm_mcp.domain.policy import Limits
 from delm_mcp.domain.text import fenced
 
@@ -48,6 +48,12 @@ def drained(activity: Activity, agents: Callable[[], Sequence[Agent]], now: floa
     return not any(takeable(needs, here, now, limits) for needs in activity.ready_needs)
 
 
+def _lacking(task: Task) -> str:
+    if task.kind is TaskKind.VERIFY:
+        return f"a principal who is independent of E{task.about}"
+    return ", ".join(task.needs) or "others"
+
+
 def decide_detail(goal: str, stuck: Sequence[Task]) -> str:
     """What the decide task asks of its holder."""
     text = (
@@ -57,8 +63,6 @@ def decide_detail(goal: str, stuck: Sequence[Task]) -> str:
         "derived_from the entries that it rests on."
     )
     if stuck:
-        listed = "; ".join(
-            f"{task.label} ({task.state}, needs {', '.join(task.needs) or 'others'})" for task in stuck
-        )
+        listed = "; ".join(f"{task.label} ({task.state}, needs {_lacking(task)})" for task in stuck)
         text += f"\nNobody here can take: {listed}. An answer ends the run without them."
     return text

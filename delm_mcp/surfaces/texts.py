@@ -37,6 +37,7 @@ Join the team on this board as a worker{run}. Call claim_task{tags}, keep the ag
 that you get. Read what is verified with read_context before you start; unfold what matters to your task. \
 Do the task; where it is code, commit in your own worktree. Propose the result with propose_update(lease, \
 completes=true) and evidence that the server can check; propose dead ends as kind=fail with a scope. \
+A verify task asks you to judge a peer's entry: compare it with its evidence yourself, then call verify. \
 Then claim the next task. Go on until claim_task tells you to stop. Do not ask the user in between.
 """
 
@@ -49,7 +50,8 @@ def worker_prompt(run: str = "", tags: str = "") -> str:
 def structured(answer: Answer) -> dict[str, Any]:
     """An answer's facts as JSON values; what is empty is left out, but for `version` and `news`."""
     facts = asdict(answer)
-    facts.pop("retry_at", None)
+    for name in ("retry_at", "patient"):
+        facts.pop(name, None)
     kept = {key: _plain(value) for key, value in facts.items() if value not in ("", (), None, 0.0, False)}
     kept.setdefault("version", 0)
     kept.setdefault("news", [])
@@ -122,7 +124,8 @@ def _proposed(answer: Proposed) -> list[str]:
     ]
     if answer.replayed:
         lines[0] += " (the same call was made before)"
-    lines += [f"reason: {reason}" for reason in answer.reasons]
+    waits = "waits for" if answer.state == "pending" else "reason"
+    lines += [f"{waits}: {reason}" for reason in answer.reasons]
     lines += [f"in conflict with: {conflict}" for conflict in answer.conflicts]
     lines += [f"warning: {warning}" for warning in answer.warnings]
     if answer.head:

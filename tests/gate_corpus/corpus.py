@@ -87,7 +87,9 @@ class Draft:
     def evidence(self) -> list[tuple[str, str, str]]:
         """`(type, ref, text)` of everything that is cited, quotes first."""
         quoted = [("quote", ref, text) for ref, text in self.fields.get("quotes", [])]
-        others = [(item["type"], item["ref"], item.get("text", "")) for item in self.fields.get("evidence", [])]
+        others = [
+            (item["type"], item["ref"], item.get("text", "")) for item in self.fields.get("evidence", [])
+        ]
         return quoted + others
 
     def named(self, relation: str) -> list[str]:
@@ -151,7 +153,11 @@ def load(folder: Path = PAIRS) -> list[Family]:
     pairs = [pair for family in families for pair in family.pairs]
     twice = [name for name, count in Counter(pair.id for pair in pairs).items() if count > 1]
     faults += [f"two pairs are called {name}" for name in twice]
-    faults += [f"two files are of the family {name}" for name, n in Counter(f.name for f in families).items() if n > 1]
+    faults += [
+        f"two files are of the family {name}"
+        for name, n in Counter(f.name for f in families).items()
+        if n > 1
+    ]
     if faults:
         raise ValueError("\n".join(faults))
     return sorted(families, key=lambda family: FAMILIES.index(family.name))
@@ -166,7 +172,9 @@ def _family(path: Path, faults: list[str]) -> Family:
     expect = table.get("expect", "refused")
     if expect not in ("refused", "flagged") or not isinstance(table.get("decidable"), bool):
         faults.append(f"{path.name}: expect is refused or flagged, decidable true or false")
-    pairs = [_pair(row, name, False, expect, bool(table.get("decidable")), faults) for row in table.get("bad", [])]
+    pairs = [
+        _pair(row, name, False, expect, bool(table.get("decidable")), faults) for row in table.get("bad", [])
+    ]
     pairs += [_pair(row, name, True, "admitted", False, faults) for row in table.get("good", [])]
     bad = sum(not pair.true for pair in pairs)
     if abs(2 * bad - len(pairs)) > 1:
@@ -174,7 +182,9 @@ def _family(path: Path, faults: list[str]) -> Family:
     return Family(name, table.get("about", ""), table.get("needs", ""), tuple(pairs))
 
 
-def _pair(row: dict[str, Any], family: str, true: bool, expect: str, decidable: bool, faults: list[str]) -> Pair:
+def _pair(
+    row: dict[str, Any], family: str, true: bool, expect: str, decidable: bool, faults: list[str]
+) -> Pair:
     name = str(row.get("id", "?"))
     unknown = sorted(set(row) - (_GOOD if true else _BAD))
     if unknown or not row.get("gist") or name == "?":
@@ -199,7 +209,12 @@ def _pair(row: dict[str, Any], family: str, true: bool, expect: str, decidable: 
 def _step(row: dict[str, Any], pair: str, faults: list[str]) -> Step:
     name, state = str(row.get("name", "?")), row.get("state", "admitted")
     unknown = sorted(set(row) - _STEP)
-    if unknown or state not in STATES or not row.get("gist") or row.get("who", "peer") not in ("peer", "author"):
+    if (
+        unknown
+        or state not in STATES
+        or not row.get("gist")
+        or row.get("who", "peer") not in ("peer", "author")
+    ):
         faults.append(f"{pair}: the step {name} does not fit ({', '.join(unknown) or state})")
     draft = Draft(row)
     _check_draft(f"{pair}/{name}", draft, set(), faults)
@@ -209,7 +224,11 @@ def _step(row: dict[str, Any], pair: str, faults: list[str]) -> Step:
 def _check_draft(name: str, draft: Draft, steps: Iterable[str], faults: list[str]) -> None:
     if draft.fields.get("kind", "fact") not in list(Kind):
         faults.append(f"{name}: there is no kind {draft.fields['kind']!r}")
-    faults += [f"{name}: there is no evidence type {kind!r}" for kind, _, _ in draft.evidence if kind not in EVIDENCE_TYPES]
+    faults += [
+        f"{name}: there is no evidence type {kind!r}"
+        for kind, _, _ in draft.evidence
+        if kind not in EVIDENCE_TYPES
+    ]
     known = {*steps, *NOWHERE}
     named = [*draft.named("derived_from"), *draft.named("supersedes")]
     faults += [f"{name}: there is no step {label!r}" for label in named if label not in known]

@@ -115,7 +115,9 @@ def misses(trials: Sequence[Trial]) -> list[str]:
         name = f"{trial.preset:8} {trial.pair.id:18}"
         if trial.unseen:
             what = "ACCEPTED" if trial.outcome == "admitted" else "to judge"
-            lines.append(f"{name} {what}: {trial.pair.why}" + ("" if trial.pair.decidable else " (needs judgement)"))
+            lines.append(
+                f"{name} {what}: {trial.pair.why}" + ("" if trial.pair.decidable else " (needs judgement)")
+            )
         if trial.false_reject:
             lines.append(f"{name} REJECTED by {trial.caught_by}: {trial.reason}")
         if trial.false_flag:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from delm_mcp.board.board import Board, Settings
+from delm_mcp.board import Board, Settings
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Proposed
 from delm_mcp.board.checking import Checker
@@ -196,11 +196,23 @@ class Stand:
         board = self.scene.board
         if step.state == "pending":
             dead = Dying(self.scene.checker.examiner, self.scene.store, self.scene.clock, self.scene.ids)
-            board = Board(self.scene.store, clock=self.scene.clock, ids=self.scene.ids, checker=dead, settings=board.settings)
+            board = Board(
+                self.scene.store,
+                clock=self.scene.clock,
+                ids=self.scene.ids,
+                checker=dead,
+                settings=board.settings,
+            )
         proposed = await self.propose(board, step.draft, by_author=step.by_author)
         label = self.scene.last_entry = self.labels[step.name] = int(proposed.entry[1:])
         if step.state == "superseded":
-            heir = Draft({**step.draft.fields, "gist": step.draft.fields["gist"] + " (seen again)", "supersedes": [step.name]})
+            heir = Draft(
+                {
+                    **step.draft.fields,
+                    "gist": step.draft.fields["gist"] + " (seen again)",
+                    "supersedes": [step.name],
+                }
+            )
             self.scene.last_entry = int((await self.propose(board, heir)).entry[1:])
         elif step.state in {"suspect", "retracted"}:
             await self._set_state(label, EntryState(step.state))
@@ -222,19 +234,26 @@ class Stand:
 
     def _proposal(self, draft: Draft) -> Proposal:
         fields = draft.fields
-        texts = {name: self._filled(fields.get(name, "")) for name in ("gist", "summary", "raw", "scope", "key")}
         return Proposal(
             kind=Kind(fields.get("kind", "fact")),
+            gist=self._filled(fields["gist"]),
+            summary=self._filled(fields.get("summary", "")),
+            raw=self._filled(fields.get("raw", "")),
+            scope=self._filled(fields.get("scope", "")),
+            key=self._filled(fields.get("key", "")),
             evidence=tuple(
                 Evidence(kind, self._filled(ref), self._filled(text)) for kind, ref, text in draft.evidence
             ),
             derived_from=tuple(map(self._label, draft.named("derived_from"))),
             supersedes=tuple(map(self._label, draft.named("supersedes"))),
-            **texts,
         )
 
     def _label(self, name: str) -> int:
-        special = {"itself": self.scene.last_entry + 1, "elsewhere": self.scene.elsewhere, "nowhere": NO_ENTRY}
+        special = {
+            "itself": self.scene.last_entry + 1,
+            "elsewhere": self.scene.elsewhere,
+            "nowhere": NO_ENTRY,
+        }
         return self.labels[name] if name in self.labels else special[name]
 
     def _filled(self, text: str) -> str:
@@ -258,7 +277,9 @@ async def scene_in(folder: Path) -> AsyncIterator[Scene]:
     clock, ids = Clock(), RandomIds(3)
     async with open_sqlite(folder / "board" / "board.db", synchronous="OFF") as store:
         checker = Checker(Examiner(repo, runner), store, clock, ids)
-        board = Board(store, clock=clock, ids=ids, checker=checker, settings=Settings(answer_wait_s=0.001, poll_s=0.05))
+        board = Board(
+            store, clock=clock, ids=ids, checker=checker, settings=Settings(answer_wait_s=0.001, poll_s=0.05)
+        )
         scene = Scene(board, store, clock, ids, checker, repo, commits)
         other = await scene.stand("open")
         evidence = [{"type": "artifact", "ref": "log", "text": "evictions: 12"}]
@@ -273,8 +294,12 @@ def make_repository(folder: Path) -> dict[str, str]:
     files = repository()
     older = {
         **files,
-        "service.toml": files["service.toml"].replace("pool_size = 25          # was 10 until release 5.6.0", "pool_size = 10"),
-        "CHANGELOG.md": files["CHANGELOG.md"].partition("## 5.8.1")[0] + "## 5.5.2" + files["CHANGELOG.md"].partition("## 5.5.2")[2],
+        "service.toml": files["service.toml"].replace(
+            "pool_size = 25          # was 10 until release 5.6.0", "pool_size = 10"
+        ),
+        "CHANGELOG.md": files["CHANGELOG.md"].partition("## 5.8.1")[0]
+        + "## 5.5.2"
+        + files["CHANGELOG.md"].partition("## 5.5.2")[2],
     }
     side = {
         **files,
@@ -300,8 +325,22 @@ def _commit(folder: Path, files: dict[str, str]) -> str:
 def _git(folder: Path, *words: str) -> str:
     """Run git with fixed names and times, so that the commits are the same everywhere."""
     when = {"GIT_AUTHOR_DATE": "@1725360000 +0000", "GIT_COMMITTER_DATE": "@1725360000 +0000"}
-    settings = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]
+    settings = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@localhost",
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "core.autocrlf=false",
+    ]
     done = subprocess.run(
-        ["git", *settings, *words], cwd=folder, env={**os.environ, **when}, capture_output=True, text=True, check=True
+        ["git", *settings, *words],
+        cwd=folder,
+        env={**os.environ, **when},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()

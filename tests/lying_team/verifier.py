@@ -109,7 +109,7 @@ def _adds_up(case: Case, passages: Sequence[Passage]) -> Iterator[Objection]:
     """Every number stands in a sentence about the same thing, or follows from such by adding or subtracting."""
     here = [sentence for passage in passages for sentence in passage.sentences]
     titles = " ".join(f"{passage.above} {passage.ref}" for passage in passages)
-    about = [sentence for sentence in here if len(_content(case.gist) & _content(sentence)) >= 2]
+    about = [sentence for sentence in here if _shares(case.gist, sentence)]
     known = quantities(" ".join(about))
     for quantity in quantities(case.gist):
         same = [other for other in known if other.value == quantity.value]
@@ -119,6 +119,12 @@ def _adds_up(case: Case, passages: Sequence[Passage]) -> Iterator[Objection]:
                 yield Objection("arithmetic", f"{quantity} in the gist is {same[0]} in the source")
         elif not _follows(case.gist, quantity, known) and quantity not in quantities(titles):
             yield Objection("arithmetic", f"{quantity} neither stands in the evidence nor follows from it")
+
+
+def _shares(gist: str, sentence: str) -> bool:
+    """Whether a sentence has two words of the gist, or the only one that it has."""
+    words = _content(sentence)
+    return len(_content(gist) & words) >= min(2, len(words))
 
 
 def _follows(gist: str, wanted: Quantity, known: Sequence[Quantity]) -> bool:
@@ -189,6 +195,8 @@ def _answer(case: Case) -> Iterator[Objection]:
     for line in case.summary.splitlines():
         found = re.fullmatch(r"(\S+): (.+) \[([E0-9, ]+)\]", line)
         if found is None:
+            if not line.endswith(": nothing is known"):
+                yield Objection("support", f"{line[:80]!r} names no entry")
             continue
         labels = re.findall(r"E\d+", found.group(3))
         gone = [label for label in labels if label not in case.parents]

@@ -1,0 +1,305 @@
+"""Text of agents in every field of every call: none of it is ever read as the server's own.
+
+The same story is told twice over MCP, with hostile and with harmless words in the same places. What is left
+of the answers without their fences and blocks must be the same, word for word.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import TextResourceContents
+
+from delm_mcp.board.adding import NewTask
+from delm_mcp.domain.model import Caller, Principal
+from delm_mcp.domain.policy import build
+from tests.hostile import HOSTILE, assert_visible, paths, told
+from tests.outside import ADA, Hall, Said, ask, do, hall_in
+
+BOB = Caller(Principal("bob"))
+CYD = Caller(Principal("cyd"))
+HARMLESS = "plain words that ask for nothing, and nothing else"
+POLICY = build(
+    {
+        "fact": {"checks": ["novel", "quotes"]},
+        "fail": {"checks": ["scoped", "peers"]},
+        "limits": {"max_losses": 9, "max_attempts": 9, "gist_tokens": 500, "decide_grace_s": 0},
+    }
+)
+# Fields of structured answers that hold text of agents and nothing of ours.
+DATA = re.compile(
+    r".*\.(subject|detail|gist|scope)|.*\.(evidence|verdicts|disputes)\[\d+\]\.(ref|text|reason|source)"
+)
+
+
+@dataclass
+class Story:
+    """What was answered, step by step."""
+
+    hall: Hall
+    text: str
+    clients: dict[str, Client]
+    names: list[str] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
+    answers: dict[str, Said] = field(default_factory=dict)
+
+    def of(self, lead: str, limit: int) -> str:
+        """The text in question after a few words of ours, as long as a field may be."""
+        return f"{lead} {self.text}"[:limit]
+
+    async def call(self, who: str, step: str, tool: str, **arguments: Any) -> Said:
+        """Call a tool, and keep the answer under the step's name."""
+        answer = await ask(self.clients[who], tool, **arguments)
+        assert step not in self.answers
+        self.answers[step] = answer
+        for name in (answer.facts.get("agent"), answer.facts.get("run")):
+            if name and name not in self.names:
+                self.names.append(name)
+        self.warnings |= set(answer.facts.get("warnings", []))
+        return answer
+
+    async def well(self, who: str, step: str, tool: str, **arguments: Any) -> Said:
+        """The same, and insist that it is not refused."""
+        answer = await self.call(who, step, tool, **arguments)
+        assert not answer.is_error, answer.text
+        return answer
+
+    async def heard(self, who: str) -> None:
+        """Acknowledge all news, so that the next answer brings only what is new, and all of it."""
+        mine = self.answers["the first claim" if who == "ada" else "the case"]["agent"]
+        latest = (await do(self.clients[who], "read_context", budget_tokens=60_000))["version"]
+        await do(self.clients[who], "read_context", agent=mine, since=latest)
+
+    def proposal(self, kind: str, gist: str, **fields: Any) -> dict[str, Any]:
+        """A proposal with the text in each of its fields."""
+        evidence = [
+            {"type": "artifact", "ref": self.of("log", 500), "text": self.of("seen", 5000)},
+            {"type": "quote", "ref": "notes", "text": self.of("The notes say", 300)},
+            {
+                "type": "url",
+                "ref": "https://example.org/" + "".join(self.text.split())[:400],
+                "text": self.text,
+            },
+        ]
+        return {
+            "kind": kind,
+            "gist": self.of(gist, 250),
+            "summary": self.of("- ", 5000),
+            "raw": self.of("raw", 5000),
+            "scope": self.of("in the parser", 500),
+            "key": self.of(gist, 500),
+            "evidence": evidence,
+            **fields,
+        }
+
+    def lines(self, text: str) -> list[str]:
+        """The server's lines without names and warnings, which depend on the words."""
+        warned = re.compile("|".join(f" flagged: {re.escape(warning)}" for warning in self.warnings) or "$^")
+        lines = (warned.sub("", line) for line in told(text, self.names))
+        return [line for line in lines if not line.startswith(("warning: ", "flagged: "))]
+
+    def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """The structured form: every path, and each value that is not simply what an agent wrote."""
+        seen: dict[str, Any] = {}
+        for path, value in paths(facts):
+            if path.startswith(".warnings"):
+                continue
+            if not isinstance(value, str):
+                seen[path] = "number" if isinstance(value, float) else value
+            elif DATA.fullmatch(path):
+                assert_visible(value)
+                seen[path] = "what an agent wrote"
+            else:
+                seen[path] = self.lines(value)
+        return seen
+
+
+@asynccontextmanager
+async def story_in(folder: Path, text: str) -> AsyncIterator[Story]:
+    """A board, and three agents of different principals on it."""
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(hall_in(folder, answer_wait_s=0.05))
+        callers = {"ada": ADA, "bob": BOB, "cyd": CYD}
+        clients = {
+            name: await stack.enter_async_context(Client(hall.server(caller)))
+            for name, caller in callers.items()
+        }
+        yield Story(hall, text, clients)
+
+
+async def tell(story: Story) -> None:
+    """Everything that one agent's text can do to what the others read."""
+    await opened(story)
+    await found(story)
+    await judged(story)
+    await doubted(story)
+    await read_back(story)
+    await ended(story)
+
+
+async def opened(story: Story) -> None:
+    run = await story.hall.open(
+        NewTask(story.of("mend the parser", 300), detail=story.of("see", 20_000)),
+        NewTask(story.of("paint the door", 300)),
+        NewTask(story.of("count to ten", 300)),
+        goal=story.of("reach the goal", 4000),
+        policy=POLICY,
+        sources=(("notes", f"The notes say {story.text} and more"),),
+    )
+    story.names.append(run)
+    await story.well("ada", "the first claim", "claim_task")
+    await story.well("ada", "the queue at first", "read_context", view="queue")
+
+
+async def found(story: Story) -> None:
+    lease = story.answers["the first claim"]["lease"]
+
+    async def propose(step: str, state: str, **fields: Any) -> None:
+        answer = await story.well("ada", step, "propose_update", lease=lease, **fields)
+        assert answer["state"] == state, answer.text
+        await story.heard("ada")
+
+    await propose("a fact", "admitted", **story.proposal("fact", "The parser drops a comma"))
+    rival = story.proposal("fact", "The parser keeps a comma", key=story.of("The parser drops a comma", 500))
+    await propose("a rival of the same key", "rejected", **rival)
+    await propose(
+        "what follows", "admitted", **story.proposal("fact", "So it drops two", derived_from=["E1"])
+    )
+    odd = {
+        "a command that is none": {"type": "command", "ref": story.of("run", 500)},
+        "a quote that is none": {
+            "type": "quote",
+            "ref": "notes",
+            "text": f"They say {story.text} or so"[:9000],
+        },
+        "a source that is none": {"type": "quote", "ref": story.of("book", 500), "text": "never said so"},
+        "an address that is none": {"type": "url", "ref": story.of("nowhere", 500)},
+        "an artifact without content": {"type": "artifact", "ref": story.of("log", 500), "text": "pending"},
+    }
+    for step, evidence in odd.items():
+        await propose(
+            step, "rejected", kind="fact", gist=story.of(f"There is {step}", 250), evidence=[evidence]
+        )
+    await propose("a fail", "pending", **story.proposal("fail", "Sorting first does not help"))
+
+
+async def judged(story: Story) -> None:
+    case = await story.well("bob", "the case", "claim_task")
+    assert case["task"]["kind"] == "verify"
+    verdict = {"entry": "E9", "verdict": "fail", "fails": ["drift"], "reason": story.of("It drifts:", 2000)}
+    await story.well("bob", "a verdict", "verify", lease=case["lease"], **verdict)
+    ada = story.answers["the first claim"]["agent"]
+    lease = (await story.well("ada", "the claim after the verdict", "claim_task", agent=ada))["lease"]
+    await story.well(
+        "ada", "giving up", "update_task", lease=lease, action="fail", note=story.of("No:", 2000)
+    )
+    again = await story.well(
+        "bob", "the claim of what was given up", "claim_task", agent=case["agent"], task="T1"
+    )
+    assert again["task"]["earlier"]
+    await story.call("ada", "a lease that is lost", "update_task", lease=lease, action="renew")
+    await story.well(
+        "bob", "handing on", "update_task", lease=again["lease"], action="release", note=story.text
+    )
+
+
+async def doubted(story: Story) -> None:
+    bob = story.answers["the case"]["agent"]
+    await story.well("bob", "the claim before the dispute", "claim_task", agent=bob)
+    dispute = {"entry": "E1", "verdict": "fail", "fails": ["support"], "reason": story.of("Not so:", 2000)}
+    await story.well("bob", "a dispute", "verify", agent=bob, **dispute)
+    ada = story.answers["the first claim"]["agent"]
+    await story.well("ada", "what ada hears of the dispute", "claim_task", agent=ada)
+    await story.heard("ada")
+    case = await story.well("cyd", "the disputed case", "claim_task")
+    assert case["task"]["kind"] == "verify"
+    verdict = {"verdict": "fail", "fails": ["support"], "reason": story.of("Right:", 2000)}
+    await story.well("cyd", "the end of it", "verify", lease=case["lease"], entry="E1", **verdict)
+    case = await story.well("cyd", "the case of what follows", "claim_task", agent=case["agent"])
+    assert case["task"]["kind"] == "verify"
+    unsure = {"entry": "E3", "verdict": "abstain", "reason": story.of("I cannot tell:", 2000)}
+    await story.well("cyd", "no verdict", "verify", lease=case["lease"], **unsure)
+    await story.well("ada", "what ada hears of its end", "claim_task", agent=ada)
+
+
+async def read_back(story: Story) -> None:
+    every = [f"E{number}" for number in range(1, 10)]
+    for level in ("gist", "summary", "raw"):
+        wanted = {"entries": every, "level": level, "budget_tokens": 60_000}
+        await story.well("cyd", f"entries at level {level}", "read_context", **wanted)
+    for entry in every:
+        wanted = {"entries": [entry], "view": "why", "budget_tokens": 60_000}
+        await story.well("cyd", f"why {entry}", "read_context", **wanted)
+    await story.well("cyd", "the context", "read_context", budget_tokens=60_000)
+    await story.well("cyd", "the context then", "read_context", at=1, budget_tokens=60_000)
+    await story.well("cyd", "the facts", "read_context", kind="fact", budget_tokens=60_000)
+    await story.well("cyd", "what is found", "read_context", query="parser", budget_tokens=60_000)
+    await story.well("cyd", "the queue", "read_context", view="queue")
+    (content,) = (await story.clients["cyd"].read_resource("delm://context")).contents
+    assert isinstance(content, TextResourceContents)
+    story.answers["the resource"] = Said(content.text, {}, False)
+
+
+async def ended(story: Story) -> None:
+    """A second run, which nobody can decide, and calls that do not say which run they mean."""
+    limits = {"max_losses": 0, "max_attempts": 1, "decide_grace_s": 0}
+    home = story.names[0]
+    run = await story.hall.open("one", goal=story.of("another goal", 4000), limits=limits)
+    story.names.append(run)
+    await story.call("cyd", "which run", "claim_task")
+    claim = await story.well("cyd", "the claim of what cannot be done", "claim_task", run=run)
+    here = {"agent": claim["agent"], "run": run}
+    note = {"action": "fail", "note": story.of("It cannot be done:", 2000)}
+    await story.well("cyd", "what cannot be done", "update_task", lease=claim["lease"], **note)
+    decide = await story.well("cyd", "the decision", "claim_task", **here)
+    assert decide["task"]["kind"] == "decide"
+    await story.well("cyd", "no decision", "update_task", lease=decide["lease"], **note)
+    await story.well("cyd", "after the end", "claim_task", **here)
+    await story.call("cyd", "from outside", "claim_task", run=run)
+    await story.well("cyd", "the queue at the end", "read_context", view="queue", run=run)
+    await story.call("cyd", "an unknown task", "claim_task", run=home, task="T99")
+
+
+@cache
+def harmless(folder: Path) -> dict[str, tuple[list[str], dict[str, Any]]]:
+    """The story in harmless words, told once in each process."""
+
+    async def main() -> dict[str, tuple[list[str], dict[str, Any]]]:
+        async with story_in(folder, HARMLESS) as story:
+            await tell(story)
+        return seen_in(story)
+
+    return anyio.run(main)
+
+
+def seen_in(story: Story) -> dict[str, tuple[list[str], dict[str, Any]]]:
+    """What is the server's own in each answer, in both forms."""
+    return {
+        step: (story.lines(answer.text), story.facts(answer.facts)) for step, answer in story.answers.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], dict[str, Any]]]:
+    return harmless(tmp_path_factory.mktemp("harmless"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_words_change_nothing_of_what_is_the_servers_own(
+    tmp_path: Path, expected: dict[str, tuple[list[str], dict[str, Any]]], name: str
+) -> None:
+    async with story_in(tmp_path, HOSTILE[name]) as story:
+        await tell(story)
+    seen = seen_in(story)
+    assert list(seen) == list(expected)
+    for step, (lines, facts) in seen.items():
+        assert lines == expected[step][0], step
+        assert facts == expected[step][1], step

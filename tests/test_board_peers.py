@@ -276,6 +276,7 @@ async def test_a_finding_beside_the_task_is_verified_too(desk: Desk) -> None:
 async def test_a_lone_agent_is_not_sent_away_while_its_entries_await_the_policys_word(desk: Desk) -> None:
     held = await start(desk, peers(peer_wait_s=30), tasks=("one",))
     await desk.propose(held, result())
+    desk.board.closing = True  # so that a wait ends at once on a clock that stands still
     for _ in range(4):
         waiting = await desk.claim(ADA, agent=held.agent, wait_s=0.001)
         assert waiting.next.startswith("claim_task")
@@ -284,6 +285,7 @@ async def test_a_lone_agent_is_not_sent_away_while_its_entries_await_the_policys
 async def test_where_only_a_peer_can_end_the_wait_a_lone_agent_may_stop(desk: Desk) -> None:
     held = await start(desk, peers(peer_wait_s=30, no_peers="wait"), tasks=("one",))
     await desk.propose(held, result())
+    desk.board.closing = True  # as above
     for _ in range(2):
         waiting = await desk.claim(ADA, agent=held.agent, wait_s=0.001)
     assert "Stop here unless" in waiting.next

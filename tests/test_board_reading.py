@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from delm_mcp.board import reading
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.cases import CHECK_LEASE_S
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.reading import Wanted
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Change, Evidence, Kind, Principal
+from delm_mcp.errors import InvalidInput
 from delm_mcp.store.base import Tx
-from tests.boards import ADA, BOB, SEEN, Desk, answer, desk_in, fact, quote, result
+from tests.boards import ADA, BOB, CYD, OWNER, SEEN, Desk, answer, desk_in, fact, quote, result
 
 pytestmark = pytest.mark.anyio
 
 SOURCE = "The parser drops a trailing\n    comma in lists.\nThe lexer counts a tab as 8 columns.\n"
 LEXER = "The lexer counts a tab as eight columns"
+DAN = Caller(Principal("dan"))
 TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"  # not a real one
 
 
@@ -229,6 +233,85 @@ async def test_the_context_at_a_version_is_what_it_was_then(desk: Desk) -> None:
     for version in range(1, 6):
         assert (await desk.read(at=version, budget_tokens=20_000)).text == texts[version]
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+
+
+async def disputed(desk: Desk, entry: str, verdict: str, *fails: str) -> None:
+    """A dispute and its outcome, by two principals that have nothing to do with the entry."""
+    challenger = await desk.hold(CYD)
+    await desk.dispute(entry, "support", by=challenger)
+    await desk.board.update_task(CYD, lease=challenger.lease, action="release")
+    judge = await desk.hold(DAN)
+    await desk.vote(judge, verdict, *fails, caller=DAN)
+
+
+async def test_doubt_clearing_and_retraction_are_seen_at_the_versions_at_which_they_were_so(
+    desk: Desk,
+) -> None:
+    held = await desk.hold()
+    texts = {0: ""}
+
+    async def seen() -> None:
+        version = (await desk.home()).version
+        texts[version] = (await desk.read(BOB, budget_tokens=20_000)).text
+
+    for proposal in (fact(), fact(LEXER, derived_from=(1,)), fact("The printer writes no comma")):
+        await desk.admit(held, proposal)
+        await seen()
+    challenger = await desk.hold(CYD)
+    await desk.dispute("E1", "support", by=challenger)
+    await seen()
+    await desk.board.update_task(CYD, lease=challenger.lease, action="release")
+    await desk.vote(await desk.hold(BOB), "pass")
+    await seen()
+    await desk.board.retract(OWNER, "E3", "the printer was an old one")
+    await seen()
+    await desk.board.retract(OWNER, "E1", "the log was of another day")
+    await seen()
+    assert sorted(texts) == list(range(8))
+    for version in range(1, 8):
+        then = await desk.read(BOB, at=version, budget_tokens=20_000)
+        assert then.text == texts[version]
+        assert then.text.startswith(texts[version - 1])
+    for version, words in {
+        4: "? E2 suspect",
+        5: "+ E2 cleared",
+        6: "! E3 retracted",
+        7: "? E2 suspect",
+    }.items():
+        assert words in texts[version][len(texts[version - 1]) :]
+
+
+async def test_a_comparison_shows_what_two_versions_differ_in_on_balance(desk: Desk) -> None:
+    held = await desk.hold()
+    for proposal in (fact(), fact(LEXER), fact("The printer writes no comma")):
+        await desk.admit(held, proposal)
+    await desk.admit(held, fact("The printer writes a comma", supersedes=(3,)))
+    await desk.board.retract(OWNER, "E4", "it was not this printer")
+    await disputed(desk, "E1", "pass")
+    challenger = await desk.hold(DAN)
+    opinion = Opinion("E2", "fail", "It counts four", ("support",))
+    await desk.board.verify(DAN, opinion, agent=challenger.agent, run=desk.run)
+
+    async def compared(since: int, upto: int = 0) -> dict[str, str]:
+        home = await desk.home()
+        found = await desk.look(
+            lambda tx: reading.compare(Operation(tx, desk.clock(), desk.ids), home, since, upto)
+        )
+        return {entry.label: difference.effect.value for difference, entry in found}
+
+    assert await compared(0, 3) == {"E1": "new", "E2": "new", "E3": "new"}
+    assert await compared(3) == {
+        "E1": "as before",
+        "E2": "suspect",
+        "E3": "superseded",
+        "E4": "came and went",
+    }
+    assert await compared(4, 5) == {"E4": "retracted"}
+    assert await compared(6, 7) == {"E1": "cleared"}
+    assert await compared(8, 8) == {}
+    for since, upto, words in ((9, 0, "from=9"), (1, 99, "to=99"), (4, 3, "Version 4 comes after 3")):
+        with pytest.raises(InvalidInput, match=words):
+            await compared(since, upto)
 
 
 @pytest.mark.parametrize("budget", [1, 5, 30, 200])

@@ -6,7 +6,7 @@ of the answers without their fences and blocks must be the same, word for word.
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,12 @@ from mcp_types import TextResourceContents
 from delm_mcp.board.adding import NewTask
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.domain.policy import build
-from tests.hostile import HOSTILE, assert_visible, paths, told
-from tests.outside import ADA, Hall, Said, ask, do, hall_in
+from delm_mcp.surfaces.mcp import make_server
+from tests.hostile import HOSTILE, alike, assert_visible, paths, told
+from tests.outside import Hall, Said, ask, hall_in
 
-BOB = Caller(Principal("bob"))
-CYD = Caller(Principal("cyd"))
+CALLERS = {name: Caller(Principal(name)) for name in ("ada", "bob", "cyd")}
+ADA = CALLERS["ada"]
 HARMLESS = "plain words that ask for nothing, and nothing else"
 POLICY = build(
     {
@@ -45,7 +46,8 @@ class Story:
 
     hall: Hall
     text: str
-    clients: dict[str, Client]
+    client: Client
+    says: list[Caller]
     names: list[str] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
     answers: dict[str, Said] = field(default_factory=dict)
@@ -54,9 +56,14 @@ class Story:
         """The text in question after a few words of ours, as long as a field may be."""
         return f"{lead} {self.text}"[:limit]
 
+    async def quietly(self, who: str, tool: str, **arguments: Any) -> Said:
+        """Call a tool as `who`."""
+        self.says[:] = [CALLERS[who]]
+        return await ask(self.client, tool, **arguments)
+
     async def call(self, who: str, step: str, tool: str, **arguments: Any) -> Said:
         """Call a tool, and keep the answer under the step's name."""
-        answer = await ask(self.clients[who], tool, **arguments)
+        answer = await self.quietly(who, tool, **arguments)
         assert step not in self.answers
         self.answers[step] = answer
         for name in (answer.facts.get("agent"), answer.facts.get("run")):
@@ -71,17 +78,21 @@ class Story:
         assert not answer.is_error, answer.text
         return answer
 
-    async def heard(self, who: str) -> None:
-        """Acknowledge all news, so that the next answer brings only what is new, and all of it."""
-        mine = self.answers["the first claim" if who == "ada" else "the case"]["agent"]
-        latest = (await do(self.clients[who], "read_context", budget_tokens=60_000))["version"]
-        await do(self.clients[who], "read_context", agent=mine, since=latest)
+    def agent(self, who: str) -> str:
+        name: str = self.answers[f"{who} comes"]["agent"]
+        return name
+
+    async def all_hear(self) -> None:
+        """Acknowledge all news, so that the next answers bring what is new, however long it is."""
+        latest = (await self.quietly("ada", "read_context", budget_tokens=60_000))["version"]
+        for who in CALLERS:
+            await self.quietly(who, "read_context", agent=self.agent(who), since=latest)
 
     def proposal(self, kind: str, gist: str, **fields: Any) -> dict[str, Any]:
         """A proposal with the text in each of its fields."""
         evidence = [
             {"type": "artifact", "ref": self.of("log", 500), "text": self.of("seen", 5000)},
-            {"type": "quote", "ref": "notes", "text": self.of("The notes say", 300)},
+            {"type": "quote", "ref": "notes", "text": self.of("The notes say", 9000)},
             {
                 "type": "url",
                 "ref": "https://example.org/" + "".join(self.text.split())[:400],
@@ -124,14 +135,10 @@ class Story:
 @asynccontextmanager
 async def story_in(folder: Path, text: str) -> AsyncIterator[Story]:
     """A board, and three agents of different principals on it."""
-    async with AsyncExitStack() as stack:
-        hall = await stack.enter_async_context(hall_in(folder, answer_wait_s=0.05))
-        callers = {"ada": ADA, "bob": BOB, "cyd": CYD}
-        clients = {
-            name: await stack.enter_async_context(Client(hall.server(caller)))
-            for name, caller in callers.items()
-        }
-        yield Story(hall, text, clients)
+    says = [ADA]
+    async with hall_in(folder, answer_wait_s=0.05) as hall:
+        async with Client(make_server(hall.board, lambda: says[0])) as client:
+            yield Story(hall, text, client, says)
 
 
 async def tell(story: Story) -> None:
@@ -154,24 +161,27 @@ async def opened(story: Story) -> None:
         sources=(("notes", f"The notes say {story.text} and more"),),
     )
     story.names.append(run)
-    await story.well("ada", "the first claim", "claim_task")
+    for who in CALLERS:
+        claim = await story.well(who, f"{who} comes", "claim_task")
+        if who != "ada":
+            note = {"action": "release", "note": story.of("Not now:", 2000)}
+            await story.well(who, f"{who} waits", "update_task", lease=claim["lease"], **note)
     await story.well("ada", "the queue at first", "read_context", view="queue")
 
 
 async def found(story: Story) -> None:
-    lease = story.answers["the first claim"]["lease"]
+    lease = story.answers["ada comes"]["lease"]
 
     async def propose(step: str, state: str, **fields: Any) -> None:
         answer = await story.well("ada", step, "propose_update", lease=lease, **fields)
         assert answer["state"] == state, answer.text
-        await story.heard("ada")
 
     await propose("a fact", "admitted", **story.proposal("fact", "The parser drops a comma"))
     rival = story.proposal("fact", "The parser keeps a comma", key=story.of("The parser drops a comma", 500))
     await propose("a rival of the same key", "rejected", **rival)
-    await propose(
-        "what follows", "admitted", **story.proposal("fact", "So it drops two", derived_from=["E1"])
-    )
+    child = story.proposal("fact", "So it drops two", derived_from=["E1"], base_version=1)
+    await propose("what follows", "admitted", **child)
+    await story.all_hear()
     odd = {
         "a command that is none": {"type": "command", "ref": story.of("run", 500)},
         "a quote that is none": {
@@ -184,19 +194,20 @@ async def found(story: Story) -> None:
         "an artifact without content": {"type": "artifact", "ref": story.of("log", 500), "text": "pending"},
     }
     for step, evidence in odd.items():
-        await propose(
-            step, "rejected", kind="fact", gist=story.of(f"There is {step}", 250), evidence=[evidence]
-        )
+        gist = story.of(f"There is {step}", 250)
+        await propose(step, "rejected", kind="fact", gist=gist, evidence=[evidence])
     await propose("a fail", "pending", **story.proposal("fail", "Sorting first does not help"))
 
 
 async def judged(story: Story) -> None:
-    case = await story.well("bob", "the case", "claim_task")
+    bob = story.agent("bob")
+    case = await story.well("bob", "the case", "claim_task", agent=bob)
     assert case["task"]["kind"] == "verify"
     verdict = {"entry": "E9", "verdict": "fail", "fails": ["drift"], "reason": story.of("It drifts:", 2000)}
     await story.well("bob", "a verdict", "verify", lease=case["lease"], **verdict)
-    ada = story.answers["the first claim"]["agent"]
-    lease = (await story.well("ada", "the claim after the verdict", "claim_task", agent=ada))["lease"]
+    lease = (await story.well("ada", "the claim after the verdict", "claim_task", agent=story.agent("ada")))[
+        "lease"
+    ]
     await story.well(
         "ada", "giving up", "update_task", lease=lease, action="fail", note=story.of("No:", 2000)
     )
@@ -206,27 +217,31 @@ async def judged(story: Story) -> None:
     assert again["task"]["earlier"]
     await story.call("ada", "a lease that is lost", "update_task", lease=lease, action="renew")
     await story.well(
-        "bob", "handing on", "update_task", lease=again["lease"], action="release", note=story.text
+        "bob",
+        "handing on",
+        "update_task",
+        lease=again["lease"],
+        action="release",
+        note=story.of("No use:", 2000),
     )
 
 
 async def doubted(story: Story) -> None:
-    bob = story.answers["the case"]["agent"]
+    bob, cyd = story.agent("bob"), story.agent("cyd")
     await story.well("bob", "the claim before the dispute", "claim_task", agent=bob)
     dispute = {"entry": "E1", "verdict": "fail", "fails": ["support"], "reason": story.of("Not so:", 2000)}
     await story.well("bob", "a dispute", "verify", agent=bob, **dispute)
-    ada = story.answers["the first claim"]["agent"]
-    await story.well("ada", "what ada hears of the dispute", "claim_task", agent=ada)
-    await story.heard("ada")
-    case = await story.well("cyd", "the disputed case", "claim_task")
+    await story.well("ada", "what ada hears of the dispute", "claim_task", agent=story.agent("ada"))
+    await story.all_hear()
+    case = await story.well("cyd", "the disputed case", "claim_task", agent=cyd)
     assert case["task"]["kind"] == "verify"
     verdict = {"verdict": "fail", "fails": ["support"], "reason": story.of("Right:", 2000)}
     await story.well("cyd", "the end of it", "verify", lease=case["lease"], entry="E1", **verdict)
-    case = await story.well("cyd", "the case of what follows", "claim_task", agent=case["agent"])
+    case = await story.well("cyd", "the case of what follows", "claim_task", agent=cyd)
     assert case["task"]["kind"] == "verify"
     unsure = {"entry": "E3", "verdict": "abstain", "reason": story.of("I cannot tell:", 2000)}
     await story.well("cyd", "no verdict", "verify", lease=case["lease"], **unsure)
-    await story.well("ada", "what ada hears of its end", "claim_task", agent=ada)
+    await story.well("ada", "what ada hears of its end", "claim_task", agent=story.agent("ada"))
 
 
 async def read_back(story: Story) -> None:
@@ -242,7 +257,7 @@ async def read_back(story: Story) -> None:
     await story.well("cyd", "the facts", "read_context", kind="fact", budget_tokens=60_000)
     await story.well("cyd", "what is found", "read_context", query="parser", budget_tokens=60_000)
     await story.well("cyd", "the queue", "read_context", view="queue")
-    (content,) = (await story.clients["cyd"].read_resource("delm://context")).contents
+    (content,) = (await story.client.read_resource("delm://context")).contents
     assert isinstance(content, TextResourceContents)
     story.answers["the resource"] = Said(content.text, {}, False)
 
@@ -301,5 +316,14 @@ async def test_hostile_words_change_nothing_of_what_is_the_servers_own(
     seen = seen_in(story)
     assert list(seen) == list(expected)
     for step, (lines, facts) in seen.items():
-        assert lines == expected[step][0], step
-        assert facts == expected[step][1], step
+        assert not differences(lines, expected[step][0]), step
+        assert list(facts) == list(expected[step][1]), step
+        for path, value in facts.items():
+            assert not differences(value, expected[step][1][path]), (step, path)
+
+
+def differences(seen: Any, expected: Any) -> list[tuple[Any, Any]]:
+    """The lines, or the value, that are not the same; a cut may only have taken away."""
+    if not isinstance(seen, list) or not isinstance(expected, list) or len(seen) != len(expected):
+        return [(seen, expected)] if seen != expected else []
+    return [(one, other) for one, other in zip(seen, expected, strict=True) if not alike(one, other)]

@@ -116,16 +116,26 @@ def dispel(op: Operation, entry: Entry, why: str, note: str) -> Entry:
 
 
 def _clear(op: Operation, entry: Entry, note: str) -> Entry:
-    cases.close(op, entry, f"{entry.label} was cleared")
-    op.publish(entry, Change.CLEARED, note)
-    entry = op.tx.update(entry, replace(entries.transition(entry, entries.Event.CLEAR), doubts=(), reason=""))
+    entry = _restore(op, entry, note)
     for child in op.tx.descendants(entry.id):
-        row = op.entry(child.id)
-        if row.state is EntryState.SUSPECT:
-            row = dispel(op, row, entry.label, f"{entry.label} was cleared")
-        if row.state is EntryState.SUSPECT and row.doubts != (INPUTS,):
+        if child.state is not EntryState.SUSPECT:
+            continue
+        left = tuple(doubt for doubt in child.doubts if doubt != entry.label)
+        if not left:  # it was never in doubt itself, so nobody doubts anything for its sake
+            _restore(op, child, f"{entry.label} was cleared")
+            continue
+        row = op.tx.update(child, replace(child, doubts=left))
+        if left != (INPUTS,):
             cases.advance(op, row)
     return entry
+
+
+def _restore(op: Operation, entry: Entry, note: str) -> Entry:
+    """Into what may be relied on, without a look at what derives from it."""
+    cases.close(op, entry, f"{entry.label} was cleared")
+    op.publish(entry, Change.CLEARED, note)
+    cleared = entries.transition(entry, entries.Event.CLEAR)
+    return op.tx.update(entry, replace(cleared, doubts=(), reason=""))
 
 
 def supersede(op: Operation, old: Entry, heir: Entry) -> None:
@@ -197,8 +207,10 @@ def head_moved(op: Operation, run: Run, patch: Entry) -> None:
             continue
         if all(ran.outcomes.get(name) is staleness.expected(entry) for name in names):
             note = f"still so at head {run.head[:12]} ({', '.join(names)} ran there for {patch.label})"
+            row = op.entry(entry.id)
             receipt = Receipt(CheckName.COMMAND, Verdict.PASS, note, op.now)
-            op.tx.update(entry, replace(entry, receipts=(*entry.receipts, receipt)))
+            op.tx.update(row, replace(row, receipts=(*row.receipts, receipt)))
             continue
-        doubt(op, entry, INPUTS, f"{patch.label} changed what {', '.join(names)} depends on")
+        # Read again: a doubt about an entry before it in this loop may have reached it.
+        doubt(op, op.entry(entry.id), INPUTS, f"{patch.label} changed what {', '.join(names)} depends on")
         cases.queue_check(op, entry, CheckName.COMMAND)

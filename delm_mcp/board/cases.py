@@ -82,9 +82,13 @@ def open_doubt(op: Operation, entry: Entry) -> None:
 
 
 def close(op: Operation, entry: Entry, reason: str) -> None:
-    """The question is answered or void: nobody has to judge any more."""
+    """The question is answered or void: nobody has to judge any more, and a verdict under way is void."""
     for task in op.tx.verifications(entry.id):
         op.tx.update(task, tasks.cancelled(task, reason=reason, now=op.now))
+    for check in op.tx.checks_of(entry.id):
+        if check.name == CheckName.JUDGE and check.state is not CheckState.DONE:
+            ended = replace(check, state=CheckState.DONE, verdict=Verdict.ABSTAIN, reason=reason)
+            op.tx.update(check, replace(ended, ended_at=op.now, lease_until=0.0))
 
 
 def advance(op: Operation, entry: Entry) -> None:
@@ -106,7 +110,7 @@ def advance(op: Operation, entry: Entry) -> None:
 def _suspect_ancestors(op: Operation, entry: Entry) -> int:
     if entry.state is not EntryState.SUSPECT:
         return 0
-    return sum(ancestor.state is EntryState.SUSPECT for ancestor in op.tx.ancestors(entry.id))
+    return op.tx.suspect_ancestors(entry.id)
 
 
 # -- who may judge -------------------------------------------------------------------------------

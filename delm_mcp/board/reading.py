@@ -8,6 +8,7 @@ from delm_mcp.board.answers import Reading
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import rendering
+from delm_mcp.domain.differences import Difference, differences, standing
 from delm_mcp.domain.dossiers import Dossier
 from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.explaining import Explanation, explain
@@ -71,13 +72,17 @@ def _refuse_odd(run: Run, wanted: Wanted) -> None:
     if wanted.kind and wanted.kind not in list(Kind):
         raise InvalidInput(f"There is no kind {wanted.kind[:20]!r}.", f"Kinds: {', '.join(Kind)}.")
     for name, version in (("since", wanted.since), ("at", wanted.at)):
-        if not 0 <= version <= run.version:
-            raise InvalidInput(
-                f"{name}={version} is not a version of this context.", f"Versions: 0 to {run.version}."
-            )
+        _refuse_unknown(run, name, version)
     if not 1 <= wanted.budget_tokens <= MAX_BUDGET:
         raise InvalidInput(
             f"budget_tokens={wanted.budget_tokens} is too small or too large.", f"Pass 1 to {MAX_BUDGET}."
+        )
+
+
+def _refuse_unknown(run: Run, name: str, version: int) -> None:
+    if not 0 <= version <= run.version:
+        raise InvalidInput(
+            f"{name}={version} is not a version of this context.", f"Versions: 0 to {run.version}."
         )
 
 
@@ -233,6 +238,26 @@ def dossier(op: Operation, entry: Entry) -> Dossier:
         verifications=op.tx.verifications(entry.id),
         cited=op.tx.headlines({EntryId(label) for vote in votes for label in vote.against}),
     )
+
+
+def compare(op: Operation, run: Run, since: int, upto: int) -> list[tuple[Difference, Entry]]:
+    """What changed between two versions on balance, in the order of entries.
+
+    Args:
+        upto: The later version; 0 for the newest.
+
+    Raises:
+        InvalidInput: One is no version of the context, or they are the wrong way round.
+    """
+    last = upto or run.version
+    _refuse_unknown(run, "from", since)
+    _refuse_unknown(run, "to", last)
+    if since > last:
+        raise InvalidInput(f"Version {since} comes after {last}.", "Name the earlier one first.")
+    before = standing(op.tx.changes(run.id, 0, since))
+    found = differences(before, op.tx.changes(run.id, since, last))
+    entries = op.tx.headlines({difference.entry for difference in found})
+    return [(difference, entries[difference.entry]) for difference in found]
 
 
 def _queue(op: Operation, run: Run, agent: Agent | None) -> Reading:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import bench, history, runs, serving, tokens
+from delm_mcp.cli import bench, history, reading, runs, serving, stats, tokens
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -37,7 +37,11 @@ app.command("init")(runs.init)
 app.command("stdio")(serving.stdio)
 app.command("serve")(serving.serve)
 app.command("status")(runs.status)
-app.command("context")(runs.context)
+app.command("context")(reading.context)
+app.command("why")(reading.why)
+app.command("diff")(reading.diff)
+app.command("stats")(stats.stats)
+app.command("retract")(runs.retract)
 app.command("cancel")(runs.cancel)
 app.command("audit")(history.audit)
 app.command("export")(history.export)

@@ -1,8 +1,7 @@
-"""`init`, `status`, `context` and `cancel`: runs, as their owner sees them."""
+"""`init`, `status`, `cancel` and `retract`: runs, as their owner sees them."""
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +13,13 @@ from rich.markup import escape
 
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.operation import Operation
-from delm_mcp.board.reading import MAX_BUDGET, Wanted
 from delm_mcp.board.runs import Opening, summary
 from delm_mcp.cli import views
 from delm_mcp.cli.serving import BoardFile
 from delm_mcp.cli.wiring import Served, err, opened, out, run
 from delm_mcp.config import DEFAULT_PROTECT, Place, detect_check, find_place, load_policy, parse_command
-from delm_mcp.domain.model import Caller, Principal, Role
+from delm_mcp.domain.model import Caller, Change, Entry, EntryState, Principal, Role, TaskId, TaskState
+from delm_mcp.domain.rendering import line
 from delm_mcp.errors import ConfigError, NotFound
 
 OWNER = Caller(Principal("owner"), Role.OWNER)
@@ -219,46 +218,6 @@ async def _watch(served: Served, run_name: str) -> None:
             await anyio.sleep(0.1)  # so that a busy board is drawn ten times a second at most
 
 
-def context(
-    board: BoardFile = None,
-    run_name: RunName = "",
-    at: Annotated[int, typer.Option(min=0, help="As it was at this version; default: now.")] = 0,
-    since: Annotated[int, typer.Option(min=0, help="Only what came after this version.")] = 0,
-    kind: Annotated[str, typer.Option(help="Only fact, fail, patch or answer.")] = "",
-    query: Annotated[str, typer.Option(help="Only gists with these words.")] = "",
-    unfold: Annotated[list[str] | None, typer.Option(help="An entry in full, e.g. E12; repeatable.")] = None,
-    why: Annotated[str, typer.Option(help="What stands behind an entry, e.g. E12.")] = "",
-) -> None:
-    """Print the verified context, now or at any earlier version."""
-
-    async def main() -> None:
-        asked = [(why, "why")] if why else [(label, "context") for label in unfold or ()]
-        async with opened(board) as served:
-            for label, view in asked:
-                await _print(
-                    served,
-                    run_name,
-                    Wanted(view=view, entries=(label,), level="raw", budget_tokens=MAX_BUDGET),
-                )
-            if not asked:
-                await _print(
-                    served, run_name, Wanted(since, at, kind=kind, query=query, budget_tokens=MAX_BUDGET)
-                )
-
-    run(main)
-
-
-async def _print(served: Served, run_name: str, wanted: Wanted) -> None:
-    """Print all of a reading, page by page."""
-    while True:
-        reading = await served.board.read_context(OWNER, wanted, run=run_name)
-        out.print(reading.text, end="", highlight=False, markup=False, soft_wrap=True)
-        if not reading.more or wanted.entries:
-            break
-        wanted = replace(wanted, since=reading.version_read)
-    err.print(f"run {reading.run} ({reading.run_state}), version {reading.version_read}", highlight=False)
-
-
 def cancel(
     reason: Annotated[str, typer.Argument(help="Why; agents are told.")],
     board: BoardFile = None,
@@ -272,3 +231,41 @@ def cancel(
         err.print(f"run {ended} is cancelled", highlight=False)
 
     run(main)
+
+
+def retract(
+    entry: Annotated[str, typer.Argument(help="The entry, e.g. E12.")],
+    reason: Annotated[str, typer.Argument(help="Why; agents are told.")],
+    board: BoardFile = None,
+) -> None:
+    """Take an entry out of the context. What rests on it becomes suspect and is verified again."""
+
+    async def main() -> None:
+        async with opened(board) as served:
+            gone = await served.board.retract(OWNER, entry, reason)
+            now, ids = served.board.clock(), served.board.ids
+            fell, told = await served.board.store.read(lambda tx: _fallout(Operation(tx, now, ids), gone))
+        out.print(fell, end="", highlight=False, markup=False, soft_wrap=True)
+        err.print(told, highlight=False, markup=False, soft_wrap=True)
+
+    run(main)
+
+
+def _fallout(op: Operation, gone: Entry) -> tuple[str, str]:
+    """What a retraction did: its lines of the context, and what comes next."""
+    version = op.tx.changes_of(gone.id)[-1].version
+    changes = op.tx.changes(gone.run, version - 1, version)
+    entries = op.tx.headlines({change.entry for change in changes})
+    lines = "".join(line(change, entries[change.entry]) for change in changes)
+    fell = sum(change.what is Change.RETRACTED for change in changes) - 1
+    suspect = [row.label for row in op.tx.descendants(gone.id) if row.state is EntryState.SUSPECT]
+    told = [f"{gone.label} is retracted"]
+    if fell:
+        told.append(f"{fell} more fell with it")
+    told.append(
+        f"suspect and to be verified again: {', '.join(suspect)}" if suspect else "nothing is suspect"
+    )
+    task = op.tx.task(TaskId(gone.task)) if gone.completes else None
+    if task is not None and task.state is not TaskState.DONE:
+        told.append(f"{task.label}, which it had completed, is {task.state}")
+    return lines, "; ".join(told)

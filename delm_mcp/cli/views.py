@@ -7,10 +7,15 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
+from delm_mcp.board import stats
 from delm_mcp.board.operation import Operation
+from delm_mcp.domain.differences import Difference, difference_line
+from delm_mcp.domain.dossiers import Line, Tone
 from delm_mcp.domain.drain import is_live
-from delm_mcp.domain.model import UNFINISHED, EntryState, Run, TaskState
+from delm_mcp.domain.explaining import Explanation
+from delm_mcp.domain.model import UNFINISHED, Entry, EntryState, Run, TaskState
 from delm_mcp.domain.text import one_line
 
 SHOWN_TASKS = 15
@@ -20,7 +25,11 @@ _STATE_STYLE = {
     "open": "green", "finished": "bold green", "stalled": "yellow", "cancelled": "red",
     "leased": "cyan", "ready": "white", "blocked": "dim", "submitted": "magenta",
     "admitted": "green", "rejected": "red", "pending": "magenta", "superseded": "dim", "retracted": "red",
+    "suspect": "yellow",
 }  # fmt: skip
+_MARK_STYLE = {"+": "green", "?": "yellow", "!": "red", "~": "dim", "-": "dim", "=": "dim"}
+_TONE_STYLE = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red", Tone.OPEN: "yellow"}
+_FENCED = r"«[^»]*»"
 
 
 def escape(text: str) -> str:
@@ -35,6 +44,7 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
     entries = op.tx.entries(run.id, limit=LATEST, newest=True)
     counts = op.tx.entry_counts(run.id)
     return {
+        "verification": stats.gate(op, run),
         "agents": [
             {
                 "agent": agent.name,
@@ -103,6 +113,8 @@ def _run(row: dict[str, Any]) -> Panel:
         f"tasks: {counts}",
         f"entries: {made}, context version {row['version']}",
     ]
+    if row["verification"]["line"]:
+        lines.append(f"verification: {row['verification']['line']}")
     if row["head"]:
         lines.append(
             f"head {row['head'][:12]} (base {row['base'][:12]}), "
@@ -162,3 +174,32 @@ def _entries(row: dict[str, Any]) -> Table | None:
             escape(entry["gist"][:160]) + why,
         )
     return table
+
+
+def tree(found: Explanation) -> RenderableType:
+    """What stands behind an entry, with branches; what agents wrote is set apart by its colour."""
+    drawn = Tree(_toned(found.tree, "bold"), guide_style="dim")
+    _grow(drawn, found.tree)
+    return Group(drawn, Text(found.note, style="dim")) if found.note else drawn
+
+
+def _grow(branch: Tree, line: Line) -> None:
+    for child in line.below:
+        _grow(branch.add(_toned(child)), child)
+
+
+def _toned(line: Line, style: str = "") -> Text:
+    return _with_fences(line.text, f"{style} {_TONE_STYLE[line.tone]}".strip())
+
+
+def difference(found: Difference, entry: Entry) -> Text:
+    """What became of an entry between two versions, in the colour of its mark."""
+    line = difference_line(found, entry)
+    return _with_fences(line, _MARK_STYLE[line[0]])
+
+
+def _with_fences(line: str, style: str) -> Text:
+    """A line in a colour, but for what agents wrote in it."""
+    text = Text(line, style=style)
+    text.highlight_regex(_FENCED, "default")
+    return text

@@ -97,11 +97,13 @@ _MARKS = {
 
 def difference_line(found: Difference, entry: Entry) -> str:
     """A difference as one line, with the marks of the context; `-` came and went, `=` is as it was."""
-    who = f"{title(entry)} by {entry.agent}" if found.effect is Effect.NEW else entry.label
-    said = found.effect.value
-    if found.effect in {Effect.PASSED, Effect.SAME}:
+    effect, doubted = found.effect, found.now is EntryState.SUSPECT
+    said = f" {effect}"
+    if effect is Effect.NEW:
+        said = " new, but in doubt" if doubted else ""
+    elif effect in {Effect.PASSED, Effect.SAME}:
         said += f", {found.now}"
-    elif found.effect is Effect.NEW:
-        said = "in doubt" if found.now is EntryState.SUSPECT else ""
+    who = f"{title(entry)} by {entry.agent}" if effect is Effect.NEW else entry.label
+    mark = "?" if effect is Effect.NEW and doubted else _MARKS[effect]
     note = f" ({found.note})" if found.note else ""
-    return f"{_MARKS[found.effect]} {who}{f' {said}' if said else ''}: {fenced(entry.gist)}{note}"
+    return f"{mark} {who}{said}: {fenced(entry.gist)}{note}"

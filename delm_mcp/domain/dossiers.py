@@ -303,16 +303,17 @@ def _command(statement: Mapping[str, Any]) -> Line:
     ours = predicate["delmMcp"]
     name = str(predicate["configuration"][0]["name"]).removeprefix("command:")
     tree = str(statement["subject"][0]["digest"]["gitTree"])
-    ended = str(ours["killedReason"]) or f"exit {ours['exitCode']}"
+    killed = str(ours["killedReason"])
+    ended = f"stopped ({one_line(killed)})" if killed else f"exit {ours['exitCode']}"
     counts = {kind: count for kind, count in ours["counts"].items() if count}
-    parts = [f"{name}: {one_line(ended)} in {ours['durationS']:g} s"]
+    parts = [f"{name}: {ended} in {ours['durationS']:g} s"]
     parts += [f"commit {ours['commit'][:12]}"] if ours["commit"] else []
     parts += [f"tree {tree[:12]}", f"head {ours['head'][:12]}"]
     parts += [" and ".join(f"{count} {kind}" for kind, count in counts.items())] if counts else []
     facts = {
         "command": name,
         "exit_code": ours["exitCode"],
-        "killed": ours["killedReason"],
+        "killed": killed,
         "duration_s": ours["durationS"],
         "commit": ours["commit"],
         "tree": tree,
@@ -326,10 +327,11 @@ def _command(statement: Mapping[str, Any]) -> Line:
 def _bill(bill: Mapping[str, Any]) -> Line:
     cost = bill["cost_usd"]
     said = "cost unknown" if cost is None else f"{cost:.4g} USD"
+    plural = "" if bill["requests"] == 1 else "s"
     names = ("model", "requests", "input_tokens", "output_tokens", "cost_usd")
     return Line(
         "bills",
-        f"asked {_quoted(str(bill['model']), 100)}: {bill['requests']} requests, "
+        f"asked {_quoted(str(bill['model']), 100)}: {bill['requests']} request{plural}, "
         f"{bill['input_tokens']} tokens in, {bill['output_tokens']} out, {said}",
         ({name: bill[name] for name in names},),
     )

@@ -160,6 +160,9 @@ class Tx(Protocol):
     def ancestors(self, entry: EntryId) -> list[Entry]:
         """Everything that an entry derives from, however deep, each once; parents before children."""
 
+    def suspect_ancestors(self, entry: EntryId) -> int:
+        """How many of `ancestors` are suspect."""
+
     def executed(self, run: RunId) -> list[Entry]:
         """The admitted facts and fails that a command stands behind."""
 

@@ -348,6 +348,15 @@ class SqliteTx:
     def ancestors(self, entry: EntryId) -> list[Entry]:
         return self._related(_LINEAGE.format(start="child", to="parent"), entry)
 
+    def suspect_ancestors(self, entry: EntryId) -> int:
+        reached = _LINEAGE.format(start="child", to="parent")
+        row = self._db.execute(
+            f"{reached} SELECT count(*) FROM reached JOIN entry ON entry.id = reached.id "
+            "WHERE entry.state = 'suspect'",
+            (entry,),
+        ).fetchone()
+        return int(row[0])
+
     def _related(self, reached: str, entry: EntryId) -> list[Entry]:
         # A parent exists before its child, so the order of ids is the order of derivation.
         rows = self._db.execute(

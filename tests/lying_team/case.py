@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 _HEAD = re.compile(r"^(E\d+) is an? (\w+), (\w+)\.")
 _FIELD = re.compile(r"^(gist|scope): «(.*)»$")
-_EVIDENCE = re.compile(r"^evidence \d+: (\w+) «(.*?)»")
+_EVIDENCE = re.compile(r"^evidence \d+: (\w+)\b.*«([^»]*)»$")  # what is cited stands last
 _PARENT = re.compile(r"^rests on (E\d+) [^:]*: «(.*)»$")
 
 

@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass, field
-from random import Random
 
-from tests.lying_team.lies import AT_ONCE, LATER
+from tests.lying_team.lies import DUPLICATE
 from tests.lying_team.members import Live, Member, holds
-from tests.lying_team.story import BY_KEY, NEXT, OWN, Finding, Lie
+from tests.lying_team.story import BY_KEY, NEXT, OWN, TICKETS, Finding, Lie
 from tests.outside import Said
 
 PER_SLOT = 2  # lies that it tells whenever it is its turn
+SETTLED = 4  # after so many slots everybody has joined
 ABOUT = re.compile(r"^Verify (E\d+): (.*)$")
 
 
@@ -36,7 +36,8 @@ class Deed:
 class Liar(Member):
     """Acts after every honest turn. `puppet` is a second agent behind the same token."""
 
-    seed: int = field(kw_only=True)
+    lies: tuple[list[Lie], list[Lie]] = field(kw_only=True)
+    """Those that it tells at once, and those for later, in their order."""
     agent: str = ""
     puppet: str = ""
     told: list[Told] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Liar(Member):
     later: list[Lie] = field(default_factory=list)
     judged: list[str] = field(default_factory=list)
     tried_own: int = 0
+    slots: int = 0
     disputes: list[str] = field(default_factory=list)
     submitted: set[str] = field(default_factory=set)
     """Tasks of which a lie is the result, while peers judge it."""
@@ -54,11 +56,10 @@ class Liar(Member):
         subjects = {item["subject"].split(":")[0]: item["task"] for item in await self.queue()}
         self.agent = await self.join(subjects["quorum"])
         self.puppet = await self.join(subjects["latency"])
-        self.later = list(LATER)
-        Random(self.seed).shuffle(self.later)
-        for key in dict.fromkeys(lie.key for lie in AT_ONCE):
+        at_once, self.later = self.lies
+        for key in dict.fromkeys(lie.key for lie in at_once):
             lease = (await self.do("claim_task", agent=self.agent, task=subjects[key]))["lease"]
-            lies = [lie for lie in AT_ONCE if lie.key == key]
+            lies = [lie for lie in at_once if lie.key == key]
             while lies and await self.tell(lies.pop(0), lease=lease):
                 pass
             self.later += lies  # those that were not needed are told later, in place of the first
@@ -66,7 +67,6 @@ class Liar(Member):
                 self.submitted.add(subjects[key])
             if self.told[-1].state == "rejected":
                 await self.do("update_task", lease=lease, action="release", note="no time")
-        await self.cheat()
 
     async def join(self, task: str) -> str:
         """A name of its own; the task that comes with it is handed back."""
@@ -78,9 +78,14 @@ class Liar(Member):
         """Whatever it can do now; nothing once the run is over."""
         if not await self.queue():
             return
+        self.slots += 1
+        if self.slots == SETTLED:
+            await self.cheat()
         await self.judge_and_dispute()
         await self.hand_back()
-        for lie in self.later[:PER_SLOT]:
+        copied = holds(await self.context(), TICKETS[0].key)
+        due = [lie for lie in self.later if copied or lie.family != DUPLICATE]
+        for lie in due[:PER_SLOT]:
             self.later.remove(lie)
             await self.tell(lie, agent=self.agent)
 
@@ -160,8 +165,12 @@ class Liar(Member):
         outcome = f"{entry} is {answer['state']}"
         self.deeds.append(Deed(f"vote {verdict} on {what} of a peer", outcome, succeeded=True))
         if verdict == "abstain":
-            again = [item["task"] for item in await self.queue() if item["subject"].startswith(f"Verify {entry}:")]
-            await self.attempt("vote twice, with the same lease", "verify", **{**arguments, "verdict": "pass"})
+            again = [
+                item["task"] for item in await self.queue() if item["subject"].startswith(f"Verify {entry}:")
+            ]
+            await self.attempt(
+                "vote twice, with the same lease", "verify", **{**arguments, "verdict": "pass"}
+            )
             for task in again[:1]:
                 await self.attempt(
                     "vote twice, as a second agent", "claim_task", agent=self.puppet, task=task
@@ -171,7 +180,9 @@ class Liar(Member):
         """Dispute something true, and then the same again."""
         if self.disputes:
             if len(self.disputes) == 1:
-                await self.attempt("dispute the same entry again", "verify", **self._against(self.disputes[0]))
+                await self.attempt(
+                    "dispute the same entry again", "verify", **self._against(self.disputes[0])
+                )
                 self.disputes.append("")
             return
         for label, entry in entries.items():
@@ -213,7 +224,6 @@ class Liar(Member):
             agent=self.agent,
             kind="answer",
             gist="Everything is as I said before.",
-            completes=True,
         )
         await self.attempt("speak for a peer", "claim_task", agent="ada")
 
@@ -230,4 +240,3 @@ def is_true(gist: str) -> bool:
         if value:
             return value in {question.true, "one more"}
     return "questions about Kestrel" in gist
-

@@ -83,7 +83,7 @@ class Member:
         """The live entries, from the beginning on."""
         read = await self.do("read_context", budget_tokens=60_000)
         assert not read.facts.get("more"), "the context has become too long for one answer"
-        return live(read["text"])
+        return live(read.facts.get("text", ""))
 
     async def propose(self, finding: Finding, key: str, **more: Any) -> Said:
         """Propose in place of whatever has the key."""
@@ -117,7 +117,7 @@ class Honest(Member):
     """Questions on which somebody of the team still makes a mistake; shared."""
     cases: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
     found: dict[str, Finding] = field(default_factory=dict)
     disputed: set[str] = field(default_factory=set)
     pending: dict[str, str] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class Honest(Member):
         if self.held is None:
             if await self.defend():
                 return True
-            claim = await self.do("claim_task", agent=self.name, wait_s=wait_s)
+            claim = await self.do("claim_task", wait_s=wait_s)
             self.over = claim.facts.get("run_state", "")
             if "lease" not in claim.facts:
                 return False
@@ -185,6 +185,8 @@ class Honest(Member):
     async def tickets(self, claim: Said) -> bool:
         for ticket in TICKETS:
             last = ticket is TICKETS[-1]
+            if not last and (holds(await self.context(), ticket.key) or await self.is_pending(ticket.key)):
+                continue
             answer = await self.propose(ticket, ticket.key, lease=claim["lease"], completes=last)
             if not self.noted(ticket.key, answer):
                 return False
@@ -196,7 +198,7 @@ class Honest(Member):
         if answer["state"] == "pending":
             self.pending[key] = answer["entry"]
         if answer["state"] == "rejected":
-            self.refused.append(f"{answer['entry']}: {answer['reasons'][0]}")
+            self.refused.append((answer["entry"], answer["reasons"][0]))
         return bool(answer["state"] != "rejected")
 
     def differs(self, question: Question, holder: Live) -> bool:
@@ -213,22 +215,28 @@ class Honest(Member):
             if holder is None:
                 if await self.is_open(key):
                     continue
-                return self.noted(key, await self.propose(finding, key, agent=self.name))
+                return self.noted(key, await self.propose(finding, key))
             if not holder.suspect and self.differs(question, holder) and await self.dispute(question, holder):
                 return True
         return False
 
     async def is_open(self, key: str) -> bool:
         """Whether a proposal of its own is still undecided, or the question's task is to be done again."""
+        return await self.is_pending(key) or any(
+            item["subject"].startswith(f"{key}:") for item in await self.queue()
+        )
+
+    async def is_pending(self, key: str) -> bool:
         label = self.pending.get(key)
-        if label:
-            read = await self.do("read_context", entries=[label])
-            if read["items"][0]["state"] == "pending":
-                return True
-            if read["items"][0]["state"] == "rejected":
-                self.refused.append(f"{label}: {read['items'][0]['reason']}")
-            del self.pending[key]
-        return any(item["subject"].startswith(f"{key}:") for item in await self.queue())
+        if not label:
+            return False
+        (item,) = (await self.do("read_context", entries=[label]))["items"]
+        if item["state"] == "pending":
+            return True
+        del self.pending[key]
+        if item["state"] == "rejected":
+            self.refused.append((label, item["reason"]))
+        return False
 
     async def dispute(self, question: Question, holder: Live) -> bool:
         """Challenge an entry; False where this was done before."""
@@ -239,7 +247,6 @@ class Honest(Member):
         answer = await self.call(
             "verify",
             entry=holder.label,
-            agent=self.name,
             verdict="fail",
             reason=f"{source['ref']} says {source['text']!r}",
             fails=["support"],

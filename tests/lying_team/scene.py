@@ -1,6 +1,7 @@
 """One run of the story: a served board with five tokens, a repository, sources, and the team at work."""
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,10 +13,10 @@ from typing import Any
 
 import anyio
 
-from tests.lying_team.lies import SECRET
+from tests.lying_team.lies import AT_ONCE, LATER, PLAIN, SECRET
 from tests.lying_team.liar import Deed, Liar, Told
 from tests.lying_team.library import DOCUMENTS, Library
-from tests.lying_team.members import Honest, Live, live, read_answer
+from tests.lying_team.members import Honest, live
 from tests.lying_team.story import CLIENT, COUNTED, HEAD, QUESTIONS, SIDE
 from tests.outside import commit, delm_here, git, http_client, opened_by_cli, repository, serving
 
@@ -42,7 +43,7 @@ class Played:
         entries: Every entry by its label, as `read_context` answers.
         answers: What the run's answer says to each question, and whether that is right.
         cases: What honest verifiers were given, by entry.
-        truths_refused: True proposals that were turned down, with the reason.
+        refused: Proposals of honest members that were turned down, with the reason.
         names: Who is behind an agent's name.
     """
 
@@ -56,8 +57,9 @@ class Played:
     answers: dict[str, "Answered"]
     cases: dict[str, str]
     verdicts: dict[str, str]
-    truths_refused: list[str]
+    refused: list[tuple[str, str]]
     names: dict[str, str]
+    judged_its_own: bool
     calls: int
     audit: str
     audit_code: int
@@ -76,15 +78,21 @@ class Answered:
     attested: bool
 
 
-async def play(preset: str, seed: int = 1, approvals: int = 1) -> Played:
-    """Play the story under a preset, in a folder of its own."""
+async def play(preset: str, seed: int = 1, approvals: int = 1, plain: bool = False) -> Played:
+    """Play the story under a preset, in a folder of its own.
+
+    Args:
+        seed: Decides who acts when, and in which order lies are told.
+        approvals: How many peers must approve an entry, where the preset asks for peers.
+        plain: Only the lies that dodge nothing.
+    """
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lying-team-") as folder:
         home = Path(folder) / "kestrel"
         facts = await anyio.to_thread.run_sync(_open, home, preset, approvals)
         board = Path(facts["board"])
         with anyio.fail_after(WITHIN_S):
-            async with _team(board, home, facts, seed) as (liar, honest):
+            async with _team(board, home, facts, Random(seed), plain) as (liar, honest):
                 await _work(liar, honest, seed)
                 played = await _seen(preset, liar, honest)
         done = await anyio.to_thread.run_sync(lambda: delm_here("audit", "--board", board, cwd=home))
@@ -133,21 +141,28 @@ def _open(home: Path, preset: str, approvals: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _team(
-    board: Path, home: Path, facts: Mapping[str, Any], seed: int
+    board: Path, home: Path, facts: Mapping[str, Any], random: Random, plain: bool
 ) -> AsyncIterator[tuple[Liar, list[Honest]]]:
     """The five, each with a connection of its own to a server in a process of its own."""
     places = {HEAD: facts["base"], SIDE: facts["side"]}
     library, slips = Library(home), {"recovery"}
+    later = [lie for lie in LATER if not plain or lie.how == PLAIN]
+    random.shuffle(later)
+    lies = [lie for lie in AT_ONCE if not plain or lie.how == PLAIN], later
+    failure: Exception | None = None
     async with AsyncExitStack() as stack:
         served = stack.enter_context(serving(board, "--commands", "process"))
         clients = {
             name: await stack.enter_async_context(http_client(served.url, token=secret))
             for name, secret in facts["tokens"].items()
         }
-        honest = [
-            Honest(name, clients[name], dict(places), library=library, slips=slips) for name in HONEST
-        ]
-        yield Liar("liar", clients["liar"], dict(places), seed=seed), honest
+        honest = [Honest(name, clients[name], dict(places), library=library, slips=slips) for name in HONEST]
+        try:
+            yield Liar("liar", clients["liar"], dict(places), lies=lies), honest
+        except Exception as error:  # leaves as it is, and not in the groups of five connections
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 async def _work(liar: Liar, honest: list[Honest], seed: int) -> None:
@@ -165,7 +180,10 @@ async def _work(liar: Liar, honest: list[Honest], seed: int) -> None:
             await liar.slot()
             wait_s = 0.0
         wait_s = 0.0 if busy else 2.0
-    raise AssertionError(f"the run did not end within {ROUNDS_MAX} rounds")
+    queue = (await liar.do("read_context", view="queue"))["text"]
+    raise AssertionError(
+        f"the run did not end within {ROUNDS_MAX} rounds:\n{queue}\n{[m.refused for m in honest]}"
+    )
 
 
 async def _seen(preset: str, liar: Liar, honest: list[Honest]) -> Played:
@@ -174,7 +192,7 @@ async def _seen(preset: str, liar: Liar, honest: list[Honest]) -> Played:
     read = await reader.do("read_context", budget_tokens=60_000)
     entries = await _entries(reader)
     lived = live(read["text"])
-    refused = [line for member in honest for line in member.refused]
+    refused = [row for member in honest for row in member.refused]
     return Played(
         preset=preset,
         state=read["run_state"],
@@ -186,8 +204,9 @@ async def _seen(preset: str, liar: Liar, honest: list[Honest]) -> Played:
         answers=await _answers(reader, entries),
         cases={label: text for member in honest for label, text in member.cases.items()},
         verdicts={label: text for member in honest for label, text in member.verdicts.items()},
-        truths_refused=refused,
+        refused=refused,
         names={liar.agent: "the liar", liar.puppet: "the liar's second agent"},
+        judged_its_own=await _judged_its_own(reader, liar),
         calls=liar.calls + sum(member.calls for member in honest),
         audit="",
         audit_code=-1,
@@ -205,6 +224,16 @@ async def _entries(reader: Honest) -> dict[str, dict[str, Any]]:
         if read.is_error:
             return found
         found[label] = read["items"][0]
+
+
+async def _judged_its_own(reader: Honest, liar: Liar) -> bool:
+    """Whether a verdict of the liar's stands behind one of its own entries."""
+    for label in sorted(liar.labels):
+        why = await reader.do("read_context", entries=[label], view="why", budget_tokens=20_000)
+        said = re.findall(r"(\S+) says (?:pass|fail|abstain)", why["text"])
+        if {liar.agent, liar.puppet} & set(said):
+            return True
+    return False
 
 
 async def _answers(reader: Honest, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Answered]:
@@ -234,6 +263,3 @@ async def _answers(reader: Honest, entries: Mapping[str, Mapping[str, Any]]) -> 
 
 def _all_gists(cited: list[Mapping[str, Any]]) -> str:
     return " ".join(str(entry["gist"]) for entry in cited)
-
-
-__all__ = ["Answered", "Live", "Played", "play", "read_answer"]

@@ -88,6 +88,10 @@ def _without_evidence(case: Case, library: Library) -> Verdict:
     if best is None or _shared(wanted, best) < ABOUT:
         return Verdict("abstain", "it cites nothing that I can look up, and I found nothing about it")
     objections = [objection for rule in _RULES for objection in rule(case, [best])]
+    if not objections and not wanted <= _content(f"{best.text} {best.above}"):
+        return Verdict(
+            "abstain", f"it cites nothing that I can look up, and {best.ref} does not say all of it"
+        )
     return _decided(objections, f"it cites nothing to look up, but {best.ref} says so")
 
 
@@ -150,7 +154,9 @@ def _keeps_qualifiers(case: Case, passages: Sequence[Passage]) -> Iterator[Objec
     source = set().union(*(_words(passage.text) for passage in passages))
     for word in sorted((gist & _UNIVERSAL) - source):
         yield Objection("drift", f"{word!r} does not stand in the evidence")
-    for word in sorted((source & _HEDGES) - gist):
+    # As it stands: May is a month.
+    hedges = {word for passage in passages for word in re.findall(r"\b[a-z]+", passage.text)} & _HEDGES
+    for word in sorted(hedges - gist):
         yield Objection("drift", f"the evidence says {word!r}, the gist does not")
 
 
@@ -224,7 +230,8 @@ def _content(text: str) -> set[str]:
 def _names(text: str) -> set[str]:
     """Words that name something: capitalised within a sentence, or with a mark inside."""
     words = _WORD.findall(text)
-    return {word for word in words[1:] if word[0].isupper()} | {word for word in words if re.search(r"[._]", word)}
+    capital = {word for word in words[1:] if word[0].isupper() and not is_number(word)}
+    return capital | {word for word in words if re.search(r"[._]", word)}
 
 
 def _stem(word: str) -> str:

@@ -85,13 +85,13 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(path: Path, watch: Watch) -> AsyncIterator[Scene]:
+async def scene(path: Path, watch: Watch, examiner: Examiner | None = None) -> AsyncIterator[Scene]:
     """Open an empty board at `path` as a server does, on watched connections."""
     migrations = load_migrations("delm_mcp.store.migrations")
     async with Engine.open(path, migrations=migrations, connector=watch.connect) as engine:
         store = SqliteStore(engine, path, "FULL")
         ids = RandomIds()
-        checker = Checker(Examiner(), store, time.time, ids)
+        checker = Checker(examiner or Examiner(), store, time.time, ids)
         yield Scene(Board(store, clock=time.time, ids=ids, checker=checker), engine, watch, path)
 
 

@@ -186,12 +186,7 @@ async def test_a_cancelled_judgement_closes_its_connection(scripted: ScriptedMod
     ("settings", "key", "words"),
     [
         ({"model": "", "base_url": ""}, KEY, "names no model for the judge"),
-        ({"model": "gpt-4o"}, KEY, "«gpt-4o» is not a provider and a name"),
-        ({"model": "openai:"}, KEY, "is not a provider and a name"),
-        ({"model": "vllm:qwen"}, KEY, "is not a provider and a name"),
-        ({"base_url": "127.0.0.1:11434/v1"}, KEY, "base_url is not an address"),
         ({"base_url": "http://127.0.0.1:port/v1"}, KEY, "base_url is not an address"),
-        ({"base_url": "ftp://127.0.0.1/v1"}, KEY, "base_url is not an address"),
         ({"base_url": ""}, "", "OPENAI_API_KEY is not set where the server runs"),
         ({"base_url": "", "api_key_env": "THE_KEY"}, "", "THE_KEY is not set where the server runs"),
         ({"base_url": "", "model": "anthropic:claude-x"}, "", "ANTHROPIC_API_KEY is not set"),

@@ -13,10 +13,16 @@ import pytest
 
 from tests.outside import delm, delm_here, environment, opened_by_cli
 
-COMMANDS = ["init", "stdio", "serve", "status", "context", "cancel", "audit", "export", "tools", "token"]
+COMMANDS = """
+init stdio serve status context why diff stats retract cancel audit export backup tools token
+""".split()
 READING = (
     ["status"],
     ["context"],
+    ["why", "E1"],
+    ["diff", "1"],
+    ["stats"],
+    ["retract", "E1", "x"],
     ["audit"],
     ["export"],
     ["cancel", "x"],
@@ -230,6 +236,10 @@ def test_help_lists_the_commands_and_how_to_start(tmp_path: Path) -> None:
         (["serve"], ["--host", "--port", "tokens", "/healthz", "--commands"]),
         (["status"], ["--watch", "--json"]),
         (["context"], ["--at", "--since", "--why", "E12", "--unfold"]),
+        (["why"], ["E12", "--json", "derives from"]),
+        (["diff"], ["between two versions", "--json", "came and went"]),
+        (["stats"], ["saved, cost and missed", "--run", "--json"]),
+        (["retract"], ["agents are told", "suspect"]),
         (["cancel"], ["agents are told"]),
         (["audit"], ["--head", "hash", "Exits with 1"]),
         (["export"], ["JSON Lines"]),

@@ -58,6 +58,12 @@ def test_a_preset_with_changes_keeps_the_rest_of_the_preset() -> None:
         ({"command": {"max_tries": 0}}, "command.max_tries", "greater than or equal to 1"),
         ({"limits": 3}, "limits", "3"),
         ({"fact": {"checks": ["judge"]}}, "fact.checks", "judge] model ="),
+        ({"judge": {"model": "gpt-4o"}}, "judge.model", "a provider and a name"),
+        ({"judge": {"model": "openai:"}}, "judge.model", "anthropic:<name>"),
+        ({"judge": {"model": "vllm:qwen"}}, "judge.model", "openai:<name>"),
+        ({"judge": {"base_url": "127.0.0.1:11434/v1"}}, "judge.base_url", "http://"),
+        ({"judge": {"base_url": "ftp://127.0.0.1/v1"}}, "judge.base_url", "http://"),
+        ({"peers": {"approvals": 3, "of": 2}}, "peers", "of=2 verdicts cannot give 3 approvals"),
     ],
 )
 def test_a_typo_is_told_where_it_is_and_what_was_meant(

@@ -136,9 +136,11 @@ class Story:
 async def story_in(folder: Path, text: str) -> AsyncIterator[Story]:
     """A board, and three agents of different principals on it."""
     says = [ADA]
-    async with hall_in(folder, answer_wait_s=0.05) as hall:
-        async with Client(make_server(hall.board, lambda: says[0])) as client:
-            yield Story(hall, text, client, says)
+    async with (
+        hall_in(folder, answer_wait_s=0.05) as hall,
+        Client(make_server(hall.board, lambda: says[0])) as client,
+    ):
+        yield Story(hall, text, client, says)
 
 
 async def tell(story: Story) -> None:

@@ -3,12 +3,14 @@
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delm_mcp.domain.briefing import JUDGE_TOKENS, Case, brief
+from delm_mcp.domain.briefing import CASE_TOKENS, JUDGE_TOKENS, Case, brief
 from delm_mcp.domain.model import (
     Entry,
     EntryId,
@@ -36,7 +38,7 @@ from delm_mcp.domain.text import (
 from tests.hostile import HOSTILE, LINES, ORDERS, alike, assert_visible, fences, voice
 
 BITS = (
-    *"«»\u2039\u203a\u226b\u300b|…\n\r\t \x00\x1b\x7f\x85\x9b\x0b\x0c\x1c\u2028\u2029\u202e\u2066\u200b\u200d",
+    *"«»\u2039\u203a\u226b\u300b|…\n\r\t \x00\x1b\x7f\x85\x9b\x0b\x0c\x1c\u2028\u2029\u202e\u200b\u200d",
     *"\u00a0\u3000\u00ad\ufeff\ufe0f\ufe0e\u034f\u3164\u0338\u0300\u20e3\u0903\ue000\ud800\udfff\U000e0041",
     *(
         "\r\n",
@@ -78,10 +80,10 @@ def test_no_text_leaves_its_block(text: str) -> None:
 @given(texts)
 def test_a_client_that_normalises_text_breaks_no_fence_and_no_block(text: str) -> None:
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
-        line = unicodedata.normalize(form, f"gist: {fenced(text)} ours")  # type: ignore[arg-type]
+        line = unicodedata.normalize(form, f"gist: {fenced(text)} ours")
         assert (line[:7], line[-6:]) == ("gist: «", "» ours")
         assert (line.count("«"), line.count("»"), len(line.splitlines())) == (1, 1, 1)
-        lines = unicodedata.normalize(form, block(text)).splitlines()  # type: ignore[arg-type]
+        lines = unicodedata.normalize(form, block(text)).splitlines()
         assert all(line.startswith("| ") for line in lines)
 
 
@@ -120,7 +122,7 @@ def test_what_hides_is_shown_and_what_does_not_is_left_alone(name: str) -> None:
     "text",
     [
         "naïve café cafe\u0301 Đắk Lắk Ångström ﬁ ½ ² ™",
-        "日本語の文章、「引用」と（括弧）。한국어 中文《红楼梦》",
+        "日本語の文章、「引用」と『括弧』。한국어 中文《红楼梦》",
         "हिन्दी বাংলা தமிழ் ไทยที่ ខ្មែរ བོད་ཡིག བསྒྲུབས ရန်ကုန်",
         "العربيّة مُحَمَّد עִבְרִית שָׁלוֹם",
         "\u26a0\ufe0f 1\ufe0f\u20e3 \u2764\ufe0f 👩🏽 🇩🇪 \u2713 → ∑ ≠ ≥ £ € ° «»",
@@ -171,33 +173,35 @@ def test_what_is_shown_as_nothing_makes_no_other_finding(hidden: str) -> None:
 # -- cases -----------------------------------------------------------------------------------------
 
 
-def case_of(words: list[str]) -> Case:
-    """A case with a text in every field that an agent fills, one after the other from `words`."""
-    left = iter(words * 20)
+def case_of(words: list[str], times: int = 1) -> Case:
+    """A case with a text in every field that an agent fills, each no longer than the field may be."""
+    left = cycle(words)
+
+    def of(limit: int) -> str:
+        return (f"x{next(left)}" * times)[:limit]
+
     entry = Entry(
         EntryId(5),
         RunId("r-1"),
         Kind.FAIL,
-        next(left),
-        summary="s" + next(left),
-        raw="r" + next(left),
-        scope="s" + next(left),
+        of(2000),
+        summary=of(10_000),
+        raw=of(10_000),
+        scope=of(500),
         agent="ada-x",
         evidence=(
-            Evidence(
-                "quote", next(left), "q" + next(left), {"offset": 3, "prefix": next(left), "suffix": ""}
-            ),
-            Evidence("artifact", next(left), "a" + next(left)),
+            Evidence("quote", of(500), of(10_000), {"offset": 3, "prefix": of(32), "suffix": of(32)}),
+            Evidence("artifact", of(500), of(10_000)),
         ),
         derived_from=(1, 2),
         flags=("instruction-like text",),
-        receipts=(Receipt("peers", Verdict.PASS, f"x says pass: {fenced(shortened(next(left), 500))}"),),
+        receipts=(Receipt("peers", Verdict.PASS, f"x says pass: {fenced(shortened(of(2000), 500))}"),),
     )
     parents = [
-        Entry(EntryId(number), RunId("r-1"), Kind.FACT, next(left), state=state, reason=reason)
+        Entry(EntryId(number), RunId("r-1"), Kind.FACT, of(2000), state=state, reason=reason)
         for number, state, reason in (
             (1, EntryState.ADMITTED, ""),
-            (2, EntryState.RETRACTED, f"peers: x says fail: {fenced(next(left))}"),
+            (2, EntryState.RETRACTED, f"peers: x says fail: {fenced(shortened(of(2000), 500))}"),
         )
     ]
     dispute = Vote(
@@ -208,25 +212,26 @@ def case_of(words: list[str]) -> Case:
         Principal("bob"),
         "bob-x",
         Verdict.FAIL,
-        next(left),
+        of(2000),
         against=(1,),
     )
     return Case(entry, parents, parents[1:], [dispute], parents[:1])
 
 
-@given(st.lists(texts, min_size=1, max_size=6), st.sampled_from([1, 3, 40, 400]))
+@settings(deadline=None)
+@given(st.lists(texts, min_size=1, max_size=6), st.sampled_from([1, 1, 1, 3, 40]))
 def test_a_case_says_the_same_whatever_agents_wrote(words: list[str], times: int) -> None:
     expected = voice(brief(case_of(["plain words"]), JUDGE_TOKENS))
-    seen = voice(brief(case_of([word * times for word in words])))
-    marks = ("(cut here)", "(cut: ")
-    left = [line for line in seen if not line.startswith(marks)]
+    seen = voice(brief(case_of(words, times)))
+    left = [line for line in seen if not line.startswith(("(cut here)", "(cut: "))]
     assert len(left) == len(expected)
     assert all(alike(one, other) for one, other in zip(left, expected, strict=True))
 
 
-@given(st.lists(texts, min_size=1, max_size=4), st.integers(0, 8000))
+@settings(deadline=None, max_examples=30)
+@given(st.lists(texts, min_size=1, max_size=4), st.integers(0, 400))
 def test_a_case_keeps_its_budget(words: list[str], times: int) -> None:
-    assert tokens(brief(case_of([word[:200] * times for word in words]))) <= 6_000
+    assert tokens(brief(case_of(words, times))) <= CASE_TOKENS
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -243,20 +248,34 @@ LONG = {
 
 
 def case_text(text: str) -> str:
-    return brief(case_of([text]))
+    """A case of texts longer than any that is kept."""
+    case = case_of(["x"])
+    return brief(replace(case, entry=replace(case.entry, summary=text, raw=text)))
 
 
-@pytest.mark.parametrize(
-    "act", [visible, one_line, fenced, block, gist_key, case_text], ids=lambda f: f.__name__
-)
+ACTS = [visible, one_line, fenced, block, gist_key, case_text]
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", LONG)
-def test_twice_the_text_takes_about_twice_the_time(name: str, act: Callable[[str], str]) -> None:
+def test_four_times_the_text_takes_about_four_times_as_long(name: str, act: Callable[[str], str]) -> None:
     def took_s(size: int) -> float:
         text = LONG[name] * (size // len(LONG[name]))
         started = time.process_time()
         act(text)
         return time.process_time() - started
 
-    size = 20_000 if act is case_text else 100_000
-    one, two = (min(took_s(size * times) for _ in range(2)) for times in (1, 4))
-    assert two < 12 * one + 0.01, (one, two)
+    one, four = (min(took_s(size) for _ in range(2)) for size in (10_000, 40_000))
+    assert four < 10 * one + 0.01, (one, four)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("act", ACTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", LONG)
+def test_a_megabyte_takes_no_longer_than_its_parts(name: str, act: Callable[[str], str]) -> None:
+    text = LONG[name] * (1_000_000 // len(LONG[name]))
+    started = time.process_time()
+    act(text[:500_000])
+    middle = time.process_time()
+    act(text)
+    assert time.process_time() - middle < 3 * (middle - started) + 0.05

@@ -161,7 +161,7 @@ def counted(rows: Rows) -> Iterator[str]:
         if entry.state == "rejected" and said is not None:
             if said.verdict == "fail" and fails <= asked - peers.approvals:
                 yield f"{entry.label} was rejected by {fails} of {asked}"
-            if said.verdict == "abstain" and peers.no_peers == "wait":
+            if said.verdict == "abstain" and peers.no_peers == "wait" and rows.run.state == "open":
                 yield f"{entry.label} was given up although its run waits for peers"
 
 

@@ -16,6 +16,7 @@ from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
 from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 from delm_mcp.checks.runner import Runner
 from delm_mcp.domain import admission, quotes
+from delm_mcp.domain.economics import bills_of
 from delm_mcp.domain.model import Check, Entry, EntryState, Evidence, Kind, Receipt, Run, Source, Verdict
 from delm_mcp.domain.policy import CheckName, JudgePolicy, parse
 from delm_mcp.domain.text import fenced, shortened
@@ -42,12 +43,6 @@ def spent_on_judging(checks: Sequence[Check]) -> Spending:
         sum(bill["input_tokens"] + bill["output_tokens"] for bill in bills),
         sum(known) if len(known) == len(costs) else None,
     )
-
-
-def bills_of(check: Check) -> list[dict[str, Any]]:
-    """What a check's askings of a model have cost, those without an opinion included."""
-    final = [check.receipt["judge"]] if "judge" in check.receipt else []
-    return [*check.receipt.get("judge_before", []), *final]
 
 
 class Memory(Protocol):

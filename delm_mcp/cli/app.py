@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import bench, history, reading, runs, serving, stats, tokens
+from delm_mcp.cli import bench, history, judging, reading, runs, serving, stats, tokens
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ app.command("backup")(history.backup)
 app.command("tools")(serving.tools)
 app.command("bench")(bench.bench)
 app.add_typer(tokens.app, name="token")
+app.add_typer(judging.app, name="judge")
 
 
 def main() -> None:

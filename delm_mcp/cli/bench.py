@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -25,6 +25,7 @@ class Part(StrEnum):
     CLAIMS = "claims"
     READS = "reads"
     HTTP = "http"
+    GATE = "gate"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Plan:
         clients: The same over HTTP.
         queue_sizes: Ready tasks among which claims are timed.
         entries: Size of the context that is read.
+        agents: How many propose at once under each preset, each number in batches of its own.
+        facts: Proposals of a batch.
+        commands: Proposals of a batch that cite a command.
+        gate_s: How long the presets take turns; `rounds` of them are finished in any case.
         pass_s: The longest that a pass takes.
         rounds: Passes of each kind; they take turns, and their calls are added up.
         flush_s: Slept in every COMMIT, of the board and of SQLite alone, to stand for a slower disk.
@@ -46,6 +51,10 @@ class Plan:
     clients: tuple[int, ...] = (1, 16)
     queue_sizes: tuple[int, ...] = (1_000, 100_000)
     entries: int = 10_000
+    agents: tuple[int, ...] = (2, 8)
+    facts: int = 24
+    commands: int = 5
+    gate_s: float = 8.0
     pass_s: float = 0.6
     rounds: int = 2
     flush_s: float = 0.0
@@ -53,11 +62,12 @@ class Plan:
 
 FULL_QUEUE_SIZES = (1_000, 100_000, 1_000_000)
 FULL_ENTRIES = 1_000_000
+FULL_GATE_S = 36.0
 
 
 async def measure(plan: Plan, folder: Path, step: Callable[[str], None]) -> dict[str, Any]:
     """Run the plan on boards in `folder`, which is empty; tells `step` what it is doing."""
-    from delm_mcp.cli.benchmarks import growing, http, machine, writing
+    from delm_mcp.cli.benchmarks import gate, growing, http, machine, writing
 
     began = time.perf_counter()
     step("syncing the disk")
@@ -77,6 +87,12 @@ async def measure(plan: Plan, folder: Path, step: Callable[[str], None]) -> dict
         Part.CLAIMS: lambda: growing.claims(folder, plan.queue_sizes, plan.pass_s * 2, step),
         Part.READS: lambda: growing.reading(folder, plan.entries, plan.pass_s, step),
         Part.HTTP: lambda: http.measure(folder, plan.clients, plan.pass_s, plan.rounds, plan.flush_s, step),
+        Part.GATE: lambda: gate.measure(
+            folder,
+            gate.Size(plan.agents, plan.facts, plan.commands, plan.rounds, plan.gate_s),
+            plan.flush_s,
+            step,
+        ),
     }
     for part in Part:
         if part in plan.parts:
@@ -102,17 +118,23 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.05, max=60, help="The longest that a pass takes.")] = 0.6,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Passes of each kind.")] = 2,
     full: Annotated[
-        bool, typer.Option("--full", help="Also a million ready tasks, and a million entries to read.")
+        bool,
+        typer.Option(
+            "--full",
+            help="Also a million ready tasks, a million entries to read, more rounds of the gate.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure the board on this machine: claims and proposals beside SQLite itself, large queues and
-    contexts, and tool calls over HTTP beside a tool that does nothing. Takes about a minute.
+    contexts, tool calls over HTTP beside a tool that does nothing, and what each preset's checks cost
+    beside none. Takes about a minute.
     """
     plan = Plan(
         parts=tuple(part) if part else tuple(Part),
         queue_sizes=FULL_QUEUE_SIZES if full else Plan.queue_sizes,
         entries=FULL_ENTRIES if full else Plan.entries,
+        gate_s=FULL_GATE_S if full else Plan.gate_s,
         pass_s=seconds,
         rounds=rounds,
         flush_s=flush_ms / 1e3,
@@ -161,14 +183,31 @@ NOTES = {
     Part.READS: "One caller. inside: within the snapshot; call: through the board.",
     Part.HTTP: "cpu: processor time of the server per call. x noop: the tool's rate as a part of that of "
     "a tool of the same server that does nothing.",
+    Part.GATE: "The machinery's cost, beside which a model's thinking comes: agents that do not think, each "
+    "under a principal of its own, claim and propose, and under strict verify what the others proposed. "
+    "admitted: median of the rounds (lowest-highest). x open: the rate as a part of that under open in the "
+    "same round. p50, p99: from the call that proposes an entry until the call is answered that admits it, "
+    "its author's or its verifier's. cpu: processor time of an entry in this process, without that of git "
+    "and of commands. In brackets behind p50 and cpu: as a multiple of open's. command p50: of the check "
+    "alone; the commands of a run take turns. again: on a tree on which the command ran before. case tokens: "
+    "what a verifier is given about one of these entries; its verdict takes it two calls. Strict admits no "
+    "fact with only an artifact. Where nobody is there to verify, an entry waits peer_wait_s (60 s by "
+    "default), a setting and no cost of ours, and then no_peers decides.",
 }
 
 
-RATIOS = {
+BRACKETS = {
     "sqlite_same_batches_per_s": "x_same_batches",
     "sqlite_single_per_s": "x_single",
     "sqlite_replayed_per_s": "x_replayed",
+    "admitted_per_s": "admitted_per_s_range",
+    "x_open": "x_open_range",
+    "p50_ms": "x_open_p50",
+    "cpu_us": "x_open_cpu",
 }
+"""What stands in brackets behind a figure: its ratio to what it is compared with, or its range."""
+JSON_ONLY = {"calls", "admitted", "checks", *BRACKETS.values()}
+"""What has no column of its own: how many a figure rests on, which checks, and what stands in brackets."""
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -193,11 +232,11 @@ def _show(report: dict[str, Any]) -> None:
 def _show_part(found: dict[str, Any], note: str) -> None:
     table = Table(title=found["title"], title_justify="left", caption=f"{found['durability']}. {note}")
     table.caption_justify = "left"
-    # How many calls a figure rests on is in the JSON; a ratio stands in brackets behind what it compares.
-    names = [name for name in found["rows"][0] if name != "calls" and name not in RATIOS.values()]
+    names = [name for name in found["rows"][0] if name not in JSON_ONLY]
     for name in names:
         words = isinstance(found["rows"][0][name], str)
-        table.add_column(name.replace("_", " "), justify="left" if words else "right")
+        justify: Literal["left", "right"] = "left" if words else "right"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in found["rows"]:
         table.add_row(*[_cell(row, name) for name in names])
     out.print(table)
@@ -205,8 +244,16 @@ def _show_part(found: dict[str, Any], note: str) -> None:
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
-    value = row[name]
+    value, beside = row[name], row.get(BRACKETS.get(name, ""))
+    if value is None:
+        return "-"
     if isinstance(value, str):
         return value
-    shown = f"{value:,.0f}" if name.endswith("per_s") else f"{value:,}"
-    return f"{shown} ({row[RATIOS[name]]})" if name in RATIOS else shown
+    if beside is None:
+        return _figure(name, value)
+    shown = "-".join(_figure(name, end) for end in beside) if isinstance(beside, list) else f"{beside}"
+    return f"{_figure(name, value)} ({shown})"
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:,.0f}" if name.endswith("per_s") else f"{value:,}"

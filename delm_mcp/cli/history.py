@@ -118,7 +118,7 @@ def backup(
 
 
 def export(board: BoardFile = None, run_name: RunName = "") -> None:
-    """Write a run as JSON Lines: the run, tasks, entries, checks, votes, changes, log rows, and the head hash."""
+    """Write a run as JSON Lines: run, tasks, entries, checks, votes, changes, log rows, and the head hash."""
 
     async def main() -> None:
         async with opened(board) as served:

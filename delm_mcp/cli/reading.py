@@ -1,6 +1,5 @@
 """`context`, `why` and `diff`: what is verified, what stands behind it, and how it changed."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -86,7 +85,7 @@ def why(
         async with opened(board) as served:
             found = await look(served, lambda op: _explained(op, entry))
         if as_json:
-            out.print_json(json.dumps(found.facts))
+            views.print_json(found.facts)
         elif out.is_terminal:
             out.print(views.tree(found))
         else:
@@ -108,8 +107,7 @@ def diff(
 ) -> None:
     """Show what changed between two versions of the context on balance, an entry a line.
 
-    + may be relied on now, ~ was replaced, ? is in doubt, ! was retracted, - came and went in between, = is
-    as it was.
+    + relied on now, ~ replaced, ? in doubt, ! retracted, - came and went in between, = as before.
     """
 
     def compares(op: Operation) -> tuple[str, int, list[tuple[Difference, Entry]]]:
@@ -121,7 +119,7 @@ def diff(
             name, last, found = await look(served, compares)
         if as_json:
             rows = [_difference(*pair) for pair in found]
-            out.print_json(json.dumps({"run": name, "from": since, "to": last, "differences": rows}))
+            views.print_json({"run": name, "from": since, "to": last, "differences": rows})
             return
         for difference, entry in found:
             out.print(views.difference(difference, entry), highlight=False, soft_wrap=True)

@@ -1,6 +1,5 @@
 """`init`, `status`, `cancel` and `retract`: runs, as their owner sees them."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +83,7 @@ def init(
             opened_run, tasks = await served.board.open_run(OWNER, opening, new or [NewTask(goal[:300])])
         if as_json:
             facts = {"run": opened_run, "tasks": [added.id for added in tasks], "board": str(place.board)}
-            out.print_json(json.dumps({**facts, "base": opening.base}))
+            views.print_json({**facts, "base": opening.base})
             return
         out.print(
             f"run [bold]{opened_run}[/] is open with {len(tasks)} tasks, board {escape(str(place.board))}",
@@ -182,7 +181,7 @@ def status(
                 return
             seen = await _look(served, run_name)
             if as_json:
-                out.print_json(json.dumps(seen))
+                views.print_json(seen)
             else:
                 out.print(views.board(seen))
 
@@ -262,9 +261,8 @@ def _fallout(op: Operation, gone: Entry) -> tuple[str, str]:
     told = [f"{gone.label} is retracted"]
     if fell:
         told.append(f"{fell} more fell with it")
-    told.append(
-        f"suspect and to be verified again: {', '.join(suspect)}" if suspect else "nothing is suspect"
-    )
+    named = ", ".join(suspect)
+    told.append(f"suspect, to be verified again: {named}" if suspect else "nothing is suspect because of it")
     task = op.tx.task(TaskId(gone.task)) if gone.completes else None
     if task is not None and task.state is not TaskState.DONE:
         told.append(f"{task.label}, which it had completed, is {task.state}")

@@ -1,6 +1,5 @@
 """`stats`: what the gate did, what it cost, and what it let through."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from delm_mcp.board.operation import Operation
 from delm_mcp.board.stats import report
 from delm_mcp.cli.reading import AsJson, look
 from delm_mcp.cli.serving import BoardFile
-from delm_mcp.cli.views import escape
+from delm_mcp.cli.views import escape, print_json
 from delm_mcp.cli.wiring import opened, out, run
 
 Facts = dict[str, Any]
@@ -35,7 +34,7 @@ def stats(
         async with opened(board) as served:
             found = await look(served, counts)
         if as_json:
-            out.print_json(json.dumps(found))
+            print_json(found)
         else:
             out.print(shown(found))
 
@@ -98,7 +97,7 @@ def _table(rows: Sequence[Row]) -> Table:
     """Names, numbers, and what a number could be misread without."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(width=20)
-    table.add_column(justify="right", min_width=14, no_wrap=True)
+    table.add_column(justify="right", min_width=20, no_wrap=True)
     table.add_column(style="dim")
     for name, number, remark in rows:
         table.add_row(f"  {name}", number, remark)

@@ -1,5 +1,6 @@
 """The board as people look at it in a terminal."""
 
+import json
 from typing import Any
 
 from rich import markup
@@ -11,6 +12,7 @@ from rich.tree import Tree
 
 from delm_mcp.board import stats
 from delm_mcp.board.operation import Operation
+from delm_mcp.cli.wiring import out
 from delm_mcp.domain.differences import Difference, difference_line
 from delm_mcp.domain.dossiers import Line, Tone
 from delm_mcp.domain.drain import is_live
@@ -35,6 +37,11 @@ _FENCED = r"«[^»]*»"
 def escape(text: str) -> str:
     """Text of agents and owners for a terminal: one line, without escapes of the terminal's or ours."""
     return markup.escape(one_line(text))
+
+
+def print_json(facts: Any) -> None:
+    """Print JSON in which nothing can hide, reorder or steer a terminal: what is not ASCII is escaped."""
+    out.print_json(json.dumps(facts), ensure_ascii=True)
 
 
 def details(op: Operation, run: Run) -> dict[str, Any]:

@@ -26,7 +26,7 @@ JUDGE_TOKENS = 24_000
 LEAST_TOKENS = 5_000
 """Below this a budget is not kept: the gist, what speaks against it and the axes need their place."""
 
-_LEAST_CHARS = 160  # of a reason or a gist in a long list of them
+_LEAST_CHARS = 100  # of a reason or a gist in a long list of them
 _RECEIPT_CHARS = 600
 _SLACK_TOKENS = 100  # an entry's title grows by what becomes of it meanwhile
 _PROVEN_BY = {"quote": "quotes", "command": "command"}
@@ -136,7 +136,9 @@ def _level(parts: list[str], room: int, entry: Entry) -> list[str]:
         "shows it all)"
     )
     mark = "\n(cut here)"
-    limit = _measure([len(part) for part in parts], room - len(rest) - 1 - (len(mark) + 1) * len(parts))
+    # Besides a part there are its line break, the mark, and the guillemet that closes a fence cut open.
+    taken = len(rest) + 1 + (len(mark) + 2) * len(parts)
+    limit = _measure([len(part) for part in parts], room - taken)
     return [part if len(part) <= limit else clipped(part, limit) + mark for part in parts] + [rest]
 
 
@@ -182,6 +184,8 @@ def _against(case: Case) -> list[str]:
     ]
     if case.fallen:
         lines.append("Does this entry stand without what was retracted, on its own evidence?")
+    if "inputs" in case.entry.doubts:
+        lines.append("in doubt because files that its command depends on have changed at head since it ran")
     cited: dict[int, Entry] = {entry.id: entry for entry in case.cited}
     for vote in case.disputes:
         fails = f" ({', '.join(vote.fails)} fails)" if vote.fails else ""

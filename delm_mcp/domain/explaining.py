@@ -175,14 +175,13 @@ def _cut(grown: _Grown, sizes: Sequence[int], budget_tokens: int, budget_max: in
         return _Cut(len(sizes))
     count = max(1, _fitting(sizes, budget_tokens - CUT_TOKENS))
     total = f"more than {len(sizes)}" if grown.ends else f"{len(sizes)}"
-    if not grown.ends and needed <= budget_max:
-        more = f"read_context(view=why, entries=[E{grown.spots[0].entry}], budget_tokens={needed})"
-        says = f"{more} shows all"
-    else:
-        near = _unfinished(grown, count)
-        more = f"read_context(view=why, entries=[E{near}], budget_tokens={budget_max})"
-        says = f"{more} goes on there"
-    return _Cut(count, f"(cut: {count} of {total} lines, the nearest first; {says})", more)
+    label, larger, says = grown.spots[0].entry, needed, "shows all"
+    if grown.ends or needed > budget_max:
+        larger, says = min(needed + CUT_TOKENS, budget_max), "shows more"
+    if larger <= budget_tokens:  # a larger budget would not help
+        label, larger, says = _unfinished(grown, count), budget_tokens, "goes on there"
+    more = f"read_context(view=why, entries=[E{label}], budget_tokens={larger})"
+    return _Cut(count, f"(cut: {count} of {total} lines, the nearest first; {more} {says})", more)
 
 
 def _fitting(sizes: Iterable[int], budget_tokens: int) -> int:

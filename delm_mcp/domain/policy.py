@@ -15,11 +15,12 @@ It is snapshotted when a run opens; files that agents can edit never change it.
 """
 
 import difflib
+import re
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from delm_mcp.domain.model import Kind
 from delm_mcp.errors import ConfigError
@@ -74,6 +75,12 @@ class PeersPolicy(_Section):
     peer_wait_s: float = Field(default=60.0, ge=0, le=86_400)
     max_rejections: int = Field(default=3, ge=1, le=100)
 
+    @model_validator(mode="after")
+    def _enough_are_asked(self) -> Self:
+        if self.of and self.of < self.approvals:
+            raise ValueError(f"of={self.of} verdicts cannot give {self.approvals} approvals")
+        return self
+
     @property
     def asked(self) -> int:
         """How many verdicts are asked for."""
@@ -101,8 +108,8 @@ class JudgePolicy(_Section):
             path of a text file, read when the run opens.
     """
 
-    model: str = Field(default="", max_length=200, pattern=r"^((anthropic|openai):\S+)?$")
-    base_url: str = Field(default="", max_length=500, pattern=r"^(https?://\S+)?$")
+    model: str = Field(default="", max_length=200)
+    base_url: str = Field(default="", max_length=500)
     api_key_env: str = Field(default="", max_length=100)
     output: Literal["tool", "native", "prompted"] = "tool"
     timeout_s: float = Field(default=60.0, ge=0.05, le=3600)
@@ -114,6 +121,20 @@ class JudgePolicy(_Section):
     output_usd: float | None = Field(default=None, ge=0)
     unavailable_s: float = Field(default=86_400.0, ge=1, le=604_800)
     prompt: str = Field(default="", max_length=20_000)
+
+    @field_validator("model")
+    @classmethod
+    def _names_a_provider(cls, model: str) -> str:
+        if model and not re.fullmatch(r"(anthropic|openai):\S+", model):
+            raise ValueError("a model is a provider and a name, anthropic:<name> or openai:<name>")
+        return model
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, base_url: str) -> str:
+        if base_url and not re.fullmatch(r"https?://\S+", base_url):
+            raise ValueError("it is not an address like http://127.0.0.1:11434/v1")
+        return base_url
 
 
 class CommandPolicy(_Section):

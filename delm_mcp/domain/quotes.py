@@ -3,10 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
-from itertools import combinations, permutations
+from collections.abc import Iterator
 from typing import Any
 
 CONTEXT = 32  # characters of prefix and suffix that are kept with a quote

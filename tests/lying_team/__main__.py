@@ -21,7 +21,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Five scripted agents over real MCP, one of which lies: what reaches the context, and who catches it."""
-    console, runs = Console(width=None if not as_json else 10_000), []
+    console, runs = Console(), []
+    if not console.is_terminal:
+        console.width = 160
     for name in preset or PRESETS:
         if name not in PRESETS:
             raise typer.BadParameter(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")

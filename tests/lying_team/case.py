@@ -34,7 +34,7 @@ class Case:
 
 
 def parse(text: str) -> Case:
-    """Read a case. Text of agents stands behind `| ` or between « », so no line of it is taken for the server's."""
+    """Read a case. What agents wrote stands behind `| ` or between « », so it never passes for ours."""
     case = Case("")
     into: list[str] = []
     blocks: list[tuple[Exhibit | None, list[str]]] = []

@@ -30,7 +30,9 @@ class Passage:
 
 
 class Library:
-    """What can be read: the documents of this folder, and the repository's files as its main branch has them."""
+    """What can be read: the documents of this folder, and the repository's files as its main branch has
+    them.
+    """
 
     def __init__(self, repository: Path) -> None:
         self._sections: dict[str, list[Passage]] = {
@@ -75,7 +77,7 @@ def _sections(ref: str, text: str) -> list[Passage]:
     found: list[Passage] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         folded = " ".join(paragraph.split())
-        if paragraph.startswith("#") and "\n" not in paragraph or folded.isupper():
+        if (paragraph.startswith("#") and "\n" not in paragraph) or folded.isupper():
             title, heading = (title or folded), folded
             continue
         if re.fullmatch(r"\d+\. \w+", folded):

@@ -1,4 +1,4 @@
-"""The lies, by family. The liar knows the rules of the board; a crafty lie dodges the check that stops a plain one."""
+"""The lies, by family. The liar knows the rules of the board: some lies dodge what stops a plain one."""
 
 from tests.lying_team.story import (
     ERRORS,
@@ -36,7 +36,7 @@ FAMILIES = (
 PLAIN = "plain"
 SECRET = "ghp_" + "A1b2" * 9  # the shape of a real token, put together so that nobody takes it for one
 _NUMBER, _QUOTE, _OTHER, _INVENTED, _UNIT, _NEGATION, _SCOPE, _ABSENCE = FAMILIES[:8]
-_SUM, _PLACEHOLDER, _SELF, _CIRCLE, DUPLICATE, _HIDDEN, _SECRET = FAMILIES[8:]
+_SUM, _PLACEHOLDER, _SELF, _CIRCLE, DUPLICATE, HIDDEN, _SECRET = FAMILIES[8:]
 
 _DIGITS = "In incident 77 the ingest endpoint answered with errors for 83 minutes."
 _WORDS = "In incident 77 the ingest endpoint answered with errors for eighty-three minutes."
@@ -230,7 +230,7 @@ LATER = (
         decidable=True,
     ),
     Lie(
-        _HIDDEN,
+        HIDDEN,
         "in a quote",
         "review",
         Finding(
@@ -244,7 +244,7 @@ LATER = (
         ),
     ),
     Lie(
-        _HIDDEN,
+        HIDDEN,
         "in the gist",
         "review",
         Finding(
@@ -264,3 +264,12 @@ LATER = (
     ),
 )
 """Told one after the other while the team works."""
+
+
+def told(*, plain: bool) -> tuple[list[Lie], list[Lie]]:
+    """The lies that are told at once and later; `plain`: only those that dodge nothing."""
+    wanted = [
+        [lie for lie in lies if not plain or lie.how == PLAIN or lie.family == HIDDEN]
+        for lies in (AT_ONCE, LATER)
+    ]
+    return wanted[0], wanted[1]

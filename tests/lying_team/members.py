@@ -28,7 +28,6 @@ class Live:
     agent: str
     gist: str
     suspect: bool = False
-    flagged: bool = False
 
 
 def live(text: str) -> dict[str, Live]:
@@ -45,9 +44,7 @@ def live(text: str) -> dict[str, Live]:
             title, said = line.split(": «")[0], _BY.search(line)
             assert said is not None, line
             key = _KEY.search(title)
-            found[label] = Live(
-                label, key.group(1) if key else "", said.group(1), said.group(2), flagged="flagged:" in title
-            )
+            found[label] = Live(label, key.group(1) if key else "", said.group(1), said.group(2))
         elif sign == "?":
             found[label].suspect = True
         else:

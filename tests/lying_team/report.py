@@ -1,6 +1,7 @@
 """What became of the lies, as facts and as tables."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,15 +9,16 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tests.lying_team.lies import FAMILIES
 from tests.lying_team.liar import Told, is_true
+from tests.lying_team.lies import FAMILIES
 from tests.lying_team.scene import Played
 from tests.lying_team.story import QUESTIONS
 
 NOTE = (
-    "The agents are scripts, and no model took part: the server, its checks, MCP, the tokens and the votes are "
-    "real; who lies, when, and how honest members judge is written down. The rules of the honest verifier were "
-    "written by the same hand as the lies, so what peers catch here says little about what a model would catch."
+    "The agents are scripts, and no model took part: the server, its checks, MCP, the tokens and the votes "
+    "are real; who lies, when, and how honest members judge is written down. The rules of the honest "
+    "verifier were written by the same hand as the lies, so what peers catch here says little about what a "
+    "model would catch."
 )
 _PEERS = re.compile(r"^peers: (.*?) says \w+(?: \(([a-z, ]+)\))?")
 Facts = dict[str, Any]
@@ -62,7 +64,7 @@ def facts(played: Played) -> Facts:
             "wrong_but_marked_attested": sum(a.attested and not a.right for a in played.answers.values()),
         },
         "wrong": wrong,
-        "judged_its_own": played.judged_its_own,
+        "judges_of_lies": dict(Counter(_named(played, name) for name in sorted(played.judges))),
         "secret_leaked": played.leaked,
         "audit": "ok" if played.audit_code == 0 else played.audit,
         "calls": played.calls,
@@ -95,7 +97,7 @@ def _caught_by(reason: str) -> str:
     peers = _PEERS.match(reason)
     if peers:
         return f"peers: {peers.group(2) or 'no axis'}"
-    return reason.split(":")[0] or "?"
+    return reason.split(":", maxsplit=1)[0] or "?"
 
 
 def _later(played: Played, entry: Mapping[str, Any]) -> str:

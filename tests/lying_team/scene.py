@@ -13,10 +13,10 @@ from typing import Any
 
 import anyio
 
-from tests.lying_team.lies import AT_ONCE, LATER, PLAIN, SECRET
 from tests.lying_team.liar import Deed, Liar, Told
 from tests.lying_team.library import DOCUMENTS, Library
-from tests.lying_team.members import Honest, live
+from tests.lying_team.lies import SECRET, told
+from tests.lying_team.members import Honest
 from tests.lying_team.story import CLIENT, COUNTED, HEAD, QUESTIONS, SIDE
 from tests.outside import commit, delm_here, git, http_client, opened_by_cli, repository, serving
 
@@ -41,6 +41,8 @@ class Played:
 
     Attributes:
         entries: Every entry by its label, as `read_context` answers.
+        judges: Who gave the verdicts on the liar's entries.
+        flagged: The entries whose line in the context warns of them.
         answers: What the run's answer says to each question, and whether that is right.
         cases: What honest verifiers were given, by entry.
         refused: Proposals of honest members that were turned down, with the reason.
@@ -59,7 +61,7 @@ class Played:
     verdicts: dict[str, str]
     refused: list[tuple[str, str]]
     names: dict[str, str]
-    judged_its_own: bool
+    judges: list[str]
     calls: int
     audit: str
     audit_code: int
@@ -86,14 +88,14 @@ async def play(preset: str, seed: int = 1, approvals: int = 1, plain: bool = Fal
         approvals: How many peers must approve an entry, where the preset asks for peers.
         plain: Only the lies that dodge nothing.
     """
-    began = time.monotonic()
+    began, chance = time.monotonic(), Random(seed)  # noqa: S311 - a story, not a secret
     with tempfile.TemporaryDirectory(prefix="lying-team-") as folder:
         home = Path(folder) / "kestrel"
         facts = await anyio.to_thread.run_sync(_open, home, preset, approvals)
         board = Path(facts["board"])
         with anyio.fail_after(WITHIN_S):
-            async with _team(board, home, facts, Random(seed), plain) as (liar, honest):
-                await _work(liar, honest, seed)
+            async with _team(board, home, facts, chance, plain) as (liar, honest):
+                await _work(liar, honest, chance)
                 played = await _seen(preset, liar, honest)
         done = await anyio.to_thread.run_sync(lambda: delm_here("audit", "--board", board, cwd=home))
         exported = await anyio.to_thread.run_sync(lambda: delm_here("export", "--board", board, cwd=home))
@@ -141,14 +143,13 @@ def _open(home: Path, preset: str, approvals: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _team(
-    board: Path, home: Path, facts: Mapping[str, Any], random: Random, plain: bool
+    board: Path, home: Path, facts: Mapping[str, Any], chance: Random, plain: bool
 ) -> AsyncIterator[tuple[Liar, list[Honest]]]:
     """The five, each with a connection of its own to a server in a process of its own."""
     places = {HEAD: facts["base"], SIDE: facts["side"]}
     library, slips = Library(home), {"recovery"}
-    later = [lie for lie in LATER if not plain or lie.how == PLAIN]
-    random.shuffle(later)
-    lies = [lie for lie in AT_ONCE if not plain or lie.how == PLAIN], later
+    lies = told(plain=plain)
+    chance.shuffle(lies[1])
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
         served = stack.enter_context(serving(board, "--commands", "process"))
@@ -165,13 +166,12 @@ async def _team(
         raise failure
 
 
-async def _work(liar: Liar, honest: list[Honest], seed: int) -> None:
+async def _work(liar: Liar, honest: list[Honest], chance: Random) -> None:
     """In turns, so that a seed says everything: after each honest member the liar has its slot."""
-    random = Random(seed)
     await liar.begin()
     wait_s = 0.0
     for _ in range(ROUNDS_MAX):
-        order = random.sample(honest, len(honest))
+        order = chance.sample(honest, len(honest))
         busy = False
         for member in order:
             busy = await member.turn(wait_s) or busy
@@ -191,7 +191,6 @@ async def _seen(preset: str, liar: Liar, honest: list[Honest]) -> Played:
     reader = honest[0]
     read = await reader.do("read_context", budget_tokens=60_000)
     entries = await _entries(reader)
-    lived = live(read["text"])
     refused = [row for member in honest for row in member.refused]
     return Played(
         preset=preset,
@@ -200,13 +199,13 @@ async def _seen(preset: str, liar: Liar, honest: list[Honest]) -> Played:
         deeds=liar.deeds,
         entries=entries,
         context=read["text"],
-        flagged={label for label, entry in lived.items() if entry.flagged},
+        flagged=set(re.findall(r"^v\d+ \+ (E\d+) [^:]*flagged:", read["text"], re.MULTILINE)),
         answers=await _answers(reader, entries),
         cases={label: text for member in honest for label, text in member.cases.items()},
         verdicts={label: text for member in honest for label, text in member.verdicts.items()},
         refused=refused,
         names={liar.agent: "the liar", liar.puppet: "the liar's second agent"},
-        judged_its_own=await _judged_its_own(reader, liar),
+        judges=await _judges(reader, liar),
         calls=liar.calls + sum(member.calls for member in honest),
         audit="",
         audit_code=-1,
@@ -226,14 +225,13 @@ async def _entries(reader: Honest) -> dict[str, dict[str, Any]]:
         found[label] = read["items"][0]
 
 
-async def _judged_its_own(reader: Honest, liar: Liar) -> bool:
-    """Whether a verdict of the liar's stands behind one of its own entries."""
+async def _judges(reader: Honest, liar: Liar) -> list[str]:
+    """Who gave the verdicts on the liar's entries, one by one."""
+    found = []
     for label in sorted(liar.labels):
         why = await reader.do("read_context", entries=[label], view="why", budget_tokens=20_000)
-        said = re.findall(r"(\S+) says (?:pass|fail|abstain)", why["text"])
-        if {liar.agent, liar.puppet} & set(said):
-            return True
-    return False
+        found += [row["agent"] for row in why["items"][0].get("verdicts", [])]
+    return found
 
 
 async def _answers(reader: Honest, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Answered]:

@@ -76,7 +76,6 @@ class Lie:
         how: `plain`, or `crafty` where it dodges the check that stops the plain one.
         decidable: No judgement is needed to see through it.
         first: Entries that are proposed before it, to lean on.
-        at_once: Told before anybody else has begun, as the result of the question's own task.
     """
 
     family: str
@@ -85,7 +84,6 @@ class Lie:
     finding: Finding
     decidable: bool = False
     first: tuple[Finding, ...] = field(default=())
-    at_once: bool = False
 
 
 def quote(ref: str, text: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _is_supported(case: Case, passages: Sequence[Passage]) -> Iterator[Objection
 
 
 def _adds_up(case: Case, passages: Sequence[Passage]) -> Iterator[Objection]:
-    """Every number stands in a sentence about the same thing, or follows from such by adding or subtracting."""
+    """Every number stands in a sentence about the same thing, or is the sum or difference of such."""
     here = [sentence for passage in passages for sentence in passage.sentences]
     titles = " ".join(f"{passage.above} {passage.ref}" for passage in passages)
     about = [sentence for sentence in here if _shares(case.gist, sentence)]

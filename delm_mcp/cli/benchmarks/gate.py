@@ -29,7 +29,7 @@ from delm_mcp.domain.policy import OUTSIDE, build
 from delm_mcp.errors import CheckUnavailable
 
 PRESETS = ("open", "standard", "strict")
-QUOTE, ARTIFACT, COMMAND, REPEATED = "quote", "artifact", "command", "command that ran before"
+QUOTE, ARTIFACT, COMMAND, REPEATED = "quote", "artifact", "command", "command, again"
 LINES = 400
 LINE = "Component {}: settings loaded (1 time), nothing is read again before the next restart"
 SOURCE = ("settings.log", "\n".join(LINE.format(number) for number in range(1, LINES + 1)))
@@ -40,19 +40,18 @@ class Size:
     """How much is proposed.
 
     Attributes:
-        agents: How many work at once; each number in batches of its own.
+        agents: How many work at once, two at least to verify each other; each number in batches of its own.
         entries: Facts of a batch, with a quote or an artifact.
         commands: Facts of a batch that cite a command.
-        limit_s: How long the presets take turns; one round is always finished.
+        rounds: How often each has its turn at least.
+        limit_s: More rounds than these are begun only if they are likely to end within this time.
     """
 
-    agents: tuple[int, ...] = (2, 8)
-    entries: int = 32
-    commands: int = 8
-    limit_s: float = 9.0
-
-
-WARM_UP = Size(entries=2, commands=2)
+    agents: tuple[int, ...]
+    entries: int
+    commands: int
+    rounds: int
+    limit_s: float
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,16 @@ async def measure(folder: Path, size: Size, flush_s: float, step: Callable[[str]
     async with scene(home / "board.db", watch, examiner) as opened, beside(opened.board.checker.work):
         for cell in cells:  # what is loaded on first use is no part of a rate
             step(f"the gate: first {cell.proposal} under {cell.preset}")
-            await _batch(opened.board, cell, WARM_UP, shop)
+            await _batch(opened.board, cell, replace(size, entries=2, commands=1), shop)
         await opened.engine.checkpoint()
         rounds = await _rounds(opened, cells, size, shop, step)
     slept = f", {flush_s * 1e3:g} ms slept in each COMMIT" if flush_s else ""
-    ran = f", {size.commands} with a command: `{CHECK.argv[0]}` in {shop.runner.sandbox}" if shop else ""
+    facts = f"{size.entries} facts, quotes from a source of {len(SOURCE[1]) // 1000} kB"
+    if shop is not None:
+        facts += f", {size.commands} facts with a command: `{CHECK.argv[0]}` in {shop.runner.sandbox}"
     return {
         "title": "What the gate costs",
-        "durability": f"{DURABILITY}{slept}; {len(rounds)} rounds of {size.entries} facts{ran}{left_out}",
+        "durability": f"{DURABILITY}{slept}; {len(rounds)} rounds of {facts}{left_out}",
         "rows": [_row(cell, rounds) for cell in cells],
     }
 
@@ -110,10 +111,10 @@ async def measure(folder: Path, size: Size, flush_s: float, step: Callable[[str]
 async def _rounds(
     opened: Scene, cells: Sequence[Cell], size: Size, shop: Workshop | None, step: Callable[[str], None]
 ) -> list[dict[Cell, Worked]]:
-    """Batches of all cells, as often as the time allows, every second time in reverse."""
+    """Batches of all cells, as often as the time allows, every second time in the reverse order."""
     rounds: list[dict[Cell, Worked]] = []
     began = time.perf_counter()
-    while not rounds or (time.perf_counter() - began) * (1 + 1 / len(rounds)) <= size.limit_s:
+    while len(rounds) < size.rounds or _next_ends_s(began, len(rounds)) <= size.limit_s:
         found = {}
         for cell in cells if len(rounds) % 2 == 0 else reversed(cells):
             step(f"the gate, round {len(rounds) + 1}: {cell.proposal} of {cell.agents} under {cell.preset}")
@@ -121,6 +122,11 @@ async def _rounds(
             await opened.engine.checkpoint()
         rounds.append(found)
     return rounds
+
+
+def _next_ends_s(began: float, rounds: int) -> float:
+    """When one more round will have ended, if it is like those before."""
+    return (time.perf_counter() - began) * (rounds + 1) / rounds
 
 
 async def _batch(board: Board, cell: Cell, size: Size, shop: Workshop | None) -> Worked:
@@ -133,9 +139,11 @@ async def _batch(board: Board, cell: Cell, size: Size, shop: Workshop | None) ->
     if shop is not None and cell.proposal in {COMMAND, REPEATED}:
         opening = replace(opening, commands=(CHECK,), repo=str(shop.repo.main), base=shop.commits[0])
     team = await Team.assemble(board, opening, cell.agents)
+    proposals = _proposals(cell, size, shop)
     if cell.proposal == REPEATED:
-        await team.work(_proposals(cell, Size(commands=1), shop))
-    worked = await team.work(_proposals(cell, size, shop))
+        await team.work(proposals[:1])
+        proposals = proposals[1:]
+    worked = await team.work(proposals)
     await team.leave()
     return worked
 
@@ -149,8 +157,8 @@ def _proposals(cell: Cell, size: Size, shop: Workshop | None) -> list[Proposal]:
         return [_citing(number, "quote", SOURCE[0], LINE.format(number)) for number in numbers]
     commits = shop.commits[: size.commands] if shop else ()
     if cell.proposal == REPEATED:
-        commits = commits[:1] * size.commands
-    return [_citing(size.commands + n, "command", CHECK.name, commit) for n, commit in enumerate(commits)]
+        commits = commits[:1] * (1 + size.commands)
+    return [_citing(n, "command", CHECK.name, commit) for n, commit in enumerate(commits)]
 
 
 def _citing(number: int, kind: str, ref: str, text: str) -> Proposal:
@@ -164,35 +172,42 @@ def _row(cell: Cell, rounds: Sequence[dict[Cell, Worked]]) -> dict[str, Any]:
     """One line of the table; a rate is the median of the rounds', a time that of all entries."""
     mine, open_ = [found[cell] for found in rounds], [found[cell.under_open] for found in rounds]
     waits, open_waits = _all(mine, "waits_s"), _all(open_, "waits_s")
-    rates = [worked.rate for worked in mine]
+    commands, cases = _all(mine, "commands_s"), _all(mine, "case_tokens")
+    cpu_s, rates = _cpu_s(mine), [worked.rate for worked in mine]
     x_open = [ratio(worked.rate, beside.rate) for worked, beside in zip(mine, open_, strict=True)]
     return {
         "fact_with": cell.proposal,
         "agents": cell.agents,
         "preset": cell.preset,
-        "checked_by": _checked_by(mine),
+        "checks": _passed(mine),
         "admitted_per_s": round(median(rates), 1),
         "admitted_per_s_range": [round(min(rates), 1), round(max(rates), 1)],
         "x_open": round(median(x_open), 2),
         "x_open_range": [min(x_open), max(x_open)],
-        "p50_ms": round(percentile(waits, 50) * 1e3, 2),
+        "p50_ms": round(percentile(waits, 50) * 1e3, 1),
         "x_open_p50": ratio(percentile(waits, 50), percentile(open_waits, 50)),
-        "p99_ms": round(percentile(waits, 99) * 1e3, 2),
-        "cpu_us": round(sum(worked.cpu_s for worked in mine) / len(waits) * 1e6),
-        "command_p50_ms": round(percentile(_all(mine, "commands_s"), 50) * 1e3, 1),
-        "case_tokens": round(median(_all(mine, "case_tokens") or [0])),
+        "p99_ms": round(percentile(waits, 99) * 1e3, 1),
+        "cpu_us": round(cpu_s * 1e6),
+        "x_open_cpu": ratio(cpu_s, _cpu_s(open_)),
+        "command_p50_ms": round(percentile(commands, 50) * 1e3, 1) if commands else None,
+        "case_tokens": round(median(cases)) if cases else None,
         "admitted": len(waits),
     }
+
+
+def _cpu_s(worked: Sequence[Worked]) -> float:
+    """Processor time of an entry, on average."""
+    return sum(each.cpu_s for each in worked) / sum(len(each.entries) for each in worked)
 
 
 def _all(worked: Sequence[Worked], name: str) -> list[Any]:
     return [value for each in worked for value in getattr(each, name)]
 
 
-def _checked_by(worked: Sequence[Worked]) -> str:
-    """The checks beyond the board's own rows that every one of the entries has passed."""
+def _passed(worked: Sequence[Worked]) -> str:
+    """The checks beyond the board's own rows that every one of the entries has a receipt for."""
     passed = [
         {receipt.check for receipt in entry.receipts if receipt.verdict == "pass"}
         for entry in _all(worked, "entries")
     ]
-    return ", ".join(name for name in OUTSIDE if all(name in checks for checks in passed)) or "nothing"
+    return ", ".join(name for name in OUTSIDE if all(name in checks for checks in passed)) or "-"

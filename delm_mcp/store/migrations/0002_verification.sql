@@ -17,6 +17,7 @@ CREATE INDEX task_about ON task (about, id)
 DROP INDEX task_favours_end;
 CREATE INDEX task_favours_end ON task (run, favours_until) WHERE state = 'ready' AND favours_until > 0;
 
+CREATE INDEX change_entry ON change (entry, id);
 CREATE INDEX checks_name ON checks (run, name, ended_at);
 
 CREATE TABLE vote (

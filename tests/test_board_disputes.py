@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Claim
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound
-from tests.boards import ADA, BOB, CYD, OWNER, SEEN, Desk, desk_in, fact, ids_of, refused, result
+from tests.boards import ADA, BOB, CYD, OWNER, SEEN, Desk, desk_in, fact, ids_of, quote, refused, result
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +121,6 @@ async def test_a_chain_of_six_is_suspect_at_once_and_verified_again_in_order(des
 
 
 async def test_retracting_a_result_opens_its_task_again_and_blocks_what_has_not_begun(desk: Desk) -> None:
-    from delm_mcp.board.adding import NewTask
 
     added = await desk.add(NewTask("five", after=("T1",)))
     held = await desk.hold(ADA)
@@ -234,3 +234,42 @@ async def test_only_an_owner_retracts(desk: Desk) -> None:
     await desk.board.retract(OWNER, made.entry, "no")
     async with refused(desk, Conflict, "retracted"):
         await desk.board.retract(OWNER, made.entry, "no")
+
+
+async def test_an_author_cannot_replace_its_own_entry_while_it_is_disputed(desk: Desk) -> None:
+    held = await desk.hold(ADA)
+    made = await desk.admit(held, fact())
+    await desk.dispute(made.entry, "drift", by=await desk.hold(CYD))
+    again = fact("The parser drops a trailing comma in every list", supersedes=(1,))
+    refusal = await desk.propose(held, again)
+    assert refusal.state == "rejected"
+    assert "disputed; its verdict comes first" in refusal.reasons[0]
+    by_another = await desk.propose(await desk.hold(BOB), again, BOB)
+    assert by_another.state == "admitted"
+
+
+async def test_an_entry_cannot_replace_what_it_rests_on_however_deep(desk: Desk) -> None:
+    held = await desk.hold(ADA)
+    labels = await chain(desk, held, 3)
+    for parent in (labels[0], labels[2]):
+        circle = fact("The whole argument holds", supersedes=(1,), derived_from=(int(parent[1:]),))
+        refusal = await desk.propose(held, circle)
+        assert refusal.state == "rejected"
+        assert "on which it rests" in refusal.reasons[0]
+
+
+async def test_a_bare_word_does_not_replace_what_the_server_checked_for_somebody_else(
+    tmp_path: Path,
+) -> None:
+    async with desk_in(tmp_path) as desk:
+        await desk.open("one", "two", sources=(("notes", "The parser drops a trailing comma in lists."),))
+        held = await desk.hold(ADA)
+        made = await desk.admit(held, fact(evidence=quote("notes", "drops a trailing comma")))
+        assert made.strength == "quoted"
+        weak = fact("The parser keeps every comma in lists", supersedes=(1,))
+        bob = await desk.hold(BOB)
+        refusal = await desk.propose(bob, weak, BOB)
+        assert refusal.state == "rejected"
+        assert "would replace E1 [quoted]" in refusal.reasons[0]
+        await desk.admit(held, weak)  # its own author may take it back
+        await desk.audit()

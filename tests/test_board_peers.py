@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from delm_mcp.board.adding import NewTask
 from delm_mcp.board.answers import Claim
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import Caller, Principal
@@ -166,7 +167,8 @@ async def test_a_lone_agent_is_admitted_without_peers_once_patience_ends(desk: D
     entry = await desk.entry(proposed.entry)
     assert (entry.state, entry.strength) == ("admitted", "attested")
     assert "no other principal" in entry.receipts[-1].reason
-    assert (await desk.task("T3" if False else "T2")).state == "cancelled"
+    assert (await desk.task("T2")).state == "cancelled"
+    assert "flagged: no peer judged it" in (await desk.read()).text
 
 
 async def test_no_peers_reject_gives_the_task_back(desk: Desk) -> None:
@@ -257,8 +259,6 @@ async def test_the_answer_of_a_strict_run_is_judged_before_the_run_ends(desk: De
 
 
 async def test_work_cannot_wait_for_a_verify_task(desk: Desk) -> None:
-    from delm_mcp.board.adding import NewTask
-
     held = await start(desk, peers())
     await desk.propose(held, result())
     async with refused(desk, Conflict, "verify task"):

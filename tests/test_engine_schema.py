@@ -1,14 +1,43 @@
 """The schema of a board: how migrations get there, and what is refused."""
 
+import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from delm_mcp.board.verifying import Opinion
+from delm_mcp.domain.model import (
+    Agent,
+    Change,
+    Check,
+    CheckId,
+    CheckState,
+    Command,
+    ContextChange,
+    EntryId,
+    EntryState,
+    Evidence,
+    Principal,
+    Receipt,
+    Role,
+    Run,
+    Source,
+    Strength,
+    TaskState,
+    Token,
+    Verdict,
+)
 from delm_mcp.errors import StoreCorrupt, StoreFromTheFuture
+from delm_mcp.store.base import Tx
 from delm_mcp.store.engine import Engine, Migration, load_migrations
 from delm_mcp.store.migrate import _statements
+from delm_mcp.store.sqlite import open_sqlite
+from tests.boards import ADA, BOB, CYD, SEEN, START, Desk, desk_in, fact
 from tests.engine_worker import MIGRATIONS, insert
+from tests.engines import RUN, entry, task
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +147,137 @@ def test_migrations_are_read_from_a_package_in_order(tmp_path: Path, monkeypatch
     assert [(migration.number, migration.name, migration.sql) for migration in found] == [
         (1, "a", "SELECT 1;"), (2, "b", "SELECT 1;"),
     ]  # fmt: skip
+
+
+# -- a board of the first release ------------------------------------------------------------------
+
+OURS = load_migrations("delm_mcp.store.migrations")
+# What a policy said before there were peers, a judge, and inputs of commands.
+OLD_POLICY = json.dumps(
+    {
+        "preset": "standard",
+        "fact": {"checks": ["novel", "quotes"]},
+        "fail": {"checks": ["novel", "scoped", "quotes"]},
+        "patch": {"checks": ["novel", "quotes", "command"]},
+        "answer": {"checks": ["parents", "quotes", "command"]},
+        "peers": {"no_peers": "attest"},
+        "command": {"fail_at_base": "require", "unavailable_s": 600.0, "max_tries": 5},
+        "limits": {"lease_s": 300.0, "lease_max_s": 14400.0, "max_attempts": 3, "max_rejections": 20},
+        "protect": [],
+    }
+)
+
+
+def old_rows(tx: Tx) -> None:
+    """A run in the middle of its work, with rows in every table."""
+    quoted = (Evidence("quote", "notes", "drops a comma", {"offset": 11}),)
+    judged = (Receipt("quotes", Verdict.PASS, "1 found", START, 0.1),)
+    admitted = {"state": EntryState.ADMITTED, "evidence": quoted, "receipts": judged, "version": 1}
+    by = {"agent": "ada-1", "principal": Principal("ada"), "proposed_at": START, "decided_at": START}
+    told = {"state": TaskState.DONE, "agent": "ada-1", "result": 1, "ended_at": START}
+    tx.insert(
+        Run(RUN, "Mend the parser", policy=OLD_POLICY, commands=(Command("test", ("true",)),), version=2)
+    )
+    tx.insert(Agent(0, RUN, "ada-1", Principal("ada"), ("gpu",), START, START, 1, 1))
+    done, ready = tx.insert(task("one", **told)), tx.insert(task("two", needs=("gpu",), favours="ada-1"))
+    held = tx.insert(task("three", state=TaskState.LEASED, agent="ada-1", token="tttttt", lease_until=START))
+    tx.depend(ready, done)
+    one = tx.insert(
+        entry("The parser drops a comma", key="k", task=done.id, completes=True, **admitted, **by)
+    )
+    two = tx.insert(entry("So the printer does", derived_from=(one.id,), **{**admitted, "version": 2}, **by))
+    tx.insert(entry("A doubtful one", supersedes=(one.id,), task=held.id, **by))
+    for version, row in enumerate((one, two), 1):
+        tx.insert(ContextChange(0, RUN, version, row.id, Change.ADMITTED))
+    tx.insert(Check(CheckId(0), RUN, one.id, "quotes", CheckState.DONE, "pass", ended_at=START))
+    tx.insert(Check(CheckId(0), RUN, EntryId(3), "quotes", created_at=START))
+    tx.insert(Source(0, RUN, "notes", "ab" * 32, "The parser drops a comma.", START))
+    tx.insert(Token(0, "laptop", "cd" * 32, Role.AGENT, (RUN,)))
+    tx.observe(RUN, "test@tree", "passed")
+    tx.remember("lease/T3.tttttt", "r1", "print", "3")
+
+
+async def old_board(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Make the file `board.db` as the first release left it.
+
+    Its log is written as it was then: a row says only what differs from the defaults, so columns that
+    did not exist yet are not in it.
+
+    Returns:
+        The rows of each table.
+    """
+    now, then = folder / "now.db", folder / "board.db"
+    async with open_sqlite(now, synchronous="OFF") as store:
+        await store.write("test", "suite", START, old_rows)
+    async with Engine.open(then, migrations=OURS[:1]):
+        pass
+    kept: dict[str, list[tuple[Any, ...]]] = {}
+    with closing(sqlite3.connect(then)) as db:
+        db.execute("ATTACH ? AS now", (str(now),))
+        tables = [
+            name for name, sql in db.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table'")
+        ]
+        for name in tables:
+            if name.startswith(("sqlite_", "entry_words", "migration")):
+                continue
+            columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({name})"))
+            db.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM now.{name}")
+            kept[name] = db.execute(f"SELECT {columns} FROM main.{name}").fetchall()
+        db.execute("INSERT INTO main.entry_words (rowid, gist) SELECT id, gist FROM now.entry")
+        db.commit()
+    assert [name for name, rows in kept.items() if not rows] == []
+    return kept
+
+
+async def test_a_board_of_the_first_release_is_migrated_and_keeps_every_row(tmp_path: Path) -> None:
+    kept = await old_board(tmp_path)
+    async with desk_in(tmp_path) as desk:
+        assert (await desk.store.status()).schema == len(OURS)
+        assert await desk.store.check_integrity() == "ok"
+        await desk.audit()
+    with closing(sqlite3.connect(tmp_path / "board.db")) as db:
+        for name, rows in kept.items():
+            columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA table_info({name})"))
+            now = db.execute(f"SELECT {columns} FROM {name}").fetchall()
+            assert [row[: len(rows[0])] for row in now] == rows, name
+
+
+async def test_work_goes_on_where_the_first_release_left_it(tmp_path: Path) -> None:
+    await old_board(tmp_path)
+    async with desk_in(tmp_path) as desk:
+        desk.run = RUN
+        held = await desk.hold(ADA, agent="ada-1")
+        assert held.task is not None
+        assert held.task.id == "T3"
+        new = await desk.admit(held, fact("The lexer does too", derived_from=(2,)))
+        assert await desk.look(lambda tx: tx.matching(RUN, ["printer"], 9)) == [2]
+        cyd, bob = await desk.claim(CYD), await desk.claim(BOB)
+        await desk.dispute("E1", "drift", by=cyd)
+        assert {row.state for row in await entries(desk, "E1", "E2", new.entry)} == {EntryState.SUSPECT}
+        judged = await desk.vote(await desk.hold(BOB, agent=bob.agent), "pass")
+        assert judged.state == "admitted"
+        first, _, last = await entries(desk, "E1", "E2", new.entry)
+        assert (first.doubts, first.round, last.state) == ((), 1, EntryState.ADMITTED)
+        assert await desk.board.checker.run_next()  # the check that was waiting
+        await desk.audit()
+
+
+async def entries(desk: Desk, *labels: str) -> list[Any]:
+    return [await desk.entry(label) for label in labels]
+
+
+async def test_the_first_release_refuses_a_board_of_this_one(tmp_path: Path) -> None:
+    async with desk_in(tmp_path):
+        pass
+    with pytest.raises(StoreFromTheFuture, match=rf"schema {len(OURS)}.* up to 1"):
+        await schema(tmp_path / "board.db", OURS[:1])
+
+
+async def test_a_migration_of_ours_that_fails_half_way_leaves_the_old_board(tmp_path: Path) -> None:
+    kept = await old_board(tmp_path)
+    broken = Migration(2, OURS[1].name, OURS[1].sql + "\nCREATE TABLE vote (id);")
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        await schema(tmp_path / "board.db", [OURS[0], broken])
+    with closing(sqlite3.connect(tmp_path / "board.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in kept} == kept

@@ -251,9 +251,9 @@ async def read_back(story: Story) -> None:
     for level in ("gist", "summary", "raw"):
         wanted = {"entries": every, "level": level, "budget_tokens": 60_000}
         await story.well("cyd", f"entries at level {level}", "read_context", **wanted)
-    for entry in every:
-        wanted = {"entries": [entry], "view": "why", "budget_tokens": 60_000}
-        await story.well("cyd", f"why {entry}", "read_context", **wanted)
+    for asked in (every[:4], every[4:]):
+        wanted = {"entries": asked, "view": "why", "budget_tokens": 60_000}
+        await story.well("cyd", f"why {asked[0]} to {asked[-1]}", "read_context", **wanted)
     await story.well("cyd", "the context", "read_context", budget_tokens=60_000)
     await story.well("cyd", "the context then", "read_context", at=1, budget_tokens=60_000)
     await story.well("cyd", "the facts", "read_context", kind="fact", budget_tokens=60_000)

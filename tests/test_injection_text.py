@@ -98,6 +98,13 @@ def test_no_cut_leaves_a_fence_open(one: str, two: str, limit: int) -> None:
     assert voice(fenced(shortened(one, limit))) in (["«»"], ["«…»"])
 
 
+@pytest.mark.parametrize("stray", ["a » b ", "a » b » c ", "»"])
+def test_a_stray_guillemet_does_not_keep_a_cut_fence_open(stray: str) -> None:
+    cut = shortened(f"{stray}says {fenced('a long note ' * 20)}", 40)
+    assert cut.endswith("…»")
+    assert clipped(f"first\n{stray}says {fenced('a long note ' * 20)}\n| x", 40).endswith("…»")
+
+
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5), st.integers(0, 400))
 def test_an_answer_that_is_cut_says_nothing_new(parts: list[tuple[str, str]], limit: int) -> None:
     answer = "\n".join(f"evidence {n}: {fenced(a)}, ours\n{block(b)}" for n, (a, b) in enumerate(parts))

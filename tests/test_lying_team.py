@@ -106,6 +106,8 @@ def test_under_strict_nothing_that_a_rule_can_decide_reaches_the_context(runs: R
     assert {"wrong unit", "negation dropped", "arithmetic wrong"} <= by_peers
     for what in ("judge a lie of its own", "vote twice, as a second agent", "vote twice, with the same"):
         assert tried(found, what), what
+    (dispute,) = tried(found, "dispute a true entry")
+    assert dispute["came_of_it"].endswith("is suspect, admitted in the end"), dispute
     # A truth that the liar turned down was proposed again and is in the answer.
     assert len(found["truths_refused"]) == len(tried(found, "vote fail")) == 1
     assert "the liar says fail" in found["truths_refused"][0]["reason"]

@@ -18,6 +18,7 @@ from dataclasses import replace
 from delm_mcp.board import cases, queue
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain import entries, staleness
+from delm_mcp.domain.admission import DISPUTED
 from delm_mcp.domain.model import (
     Change,
     CheckState,
@@ -32,7 +33,6 @@ from delm_mcp.domain.model import (
 from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import shortened
 
-DISPUTED = "disputed"
 INPUTS = "inputs"
 LIVE = (EntryState.ADMITTED, EntryState.SUSPECT)
 

@@ -154,7 +154,14 @@ class Checker:
                 busy = False
                 await anyio.sleep(RETRY_S)
             if not busy:
-                await self._store.wait(cursor, RETRY_S)
+                await self._store.wait(cursor, await self._pause_s(names))
+
+    async def _pause_s(self, names: Sequence[str]) -> float:
+        """How long nothing needs to be looked at, unless something is committed."""
+        if CheckName.PEERS not in names:
+            return RETRY_S
+        due = await self._read(lambda op: op.tx.next_look(CheckName.PEERS))
+        return min(RETRY_S, max(0.05, due - self._clock()))
 
     async def run_next(self, names: Sequence[str] = ()) -> bool:
         """Run the next check that nobody runs; False when there is none for this process.

@@ -35,6 +35,9 @@ from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import one_line, shortened
 from delm_mcp.errors import Conflict, InvalidInput, NotAllowed
 
+UNJUDGED = "no peer judged it"
+"""What readers are told of an entry that peers should have judged, when nobody was there to do it."""
+
 AGAIN = (CheckName.FRESH, CheckName.NOVEL)
 """What may have changed while a slow check ran."""
 
@@ -61,8 +64,12 @@ class Author:
     task: Task | None
 
 
-def facts_for(op: Operation, run: Run, proposal: Proposal) -> Board:
+def facts_for(op: Operation, run: Run, proposal: Proposal, author: str) -> Board:
     """What the checks may know of the board now."""
+    grounds: set[int] = set()
+    if proposal.supersedes:  # only then does it matter what it rests on in the end
+        grounds |= {row.id for label in proposal.derived_from for row in op.tx.ancestors(EntryId(label))}
+        grounds |= set(proposal.derived_from)
     labels = {*proposal.supersedes, *proposal.derived_from}
     related = {label: entry for label in labels if (entry := op.tx.entry(EntryId(label)))}
     return Board(
@@ -72,6 +79,8 @@ def facts_for(op: Operation, run: Run, proposal: Proposal) -> Board:
         key_holder=op.tx.live_with_key(run.id, proposal.key) if proposal.key else None,
         has_live=proposal.kind is Kind.ANSWER and bool(op.tx.entries(run.id, [EntryState.ADMITTED], 1)),
         same_gist=op.tx.live_with_gist(run.id, admission.key_of(proposal)),
+        author=author,
+        grounds=frozenset(grounds),
     )
 
 
@@ -98,7 +107,7 @@ def submit(
         derived_from=tuple(dict.fromkeys(proposal.derived_from)),
     )
     _refuse_misplaced(op, author, proposal)
-    board = facts_for(op, author.run, proposal)
+    board = facts_for(op, author.run, proposal, author.agent.principal)
     names = board.policy.of(proposal.kind)
     receipts = admission.judge_on_board(proposal, board, names, screening.secrets, op.now)
     entry = _draft(op, author, proposal, commit, receipts, screening)
@@ -268,6 +277,7 @@ def end_check(op: Operation, current: Check, finding: Finding, *, quick: bool) -
         receipts=(*entry.receipts, receipt),
         evidence=finding.evidence if finding.evidence is not None else entry.evidence,
         admitted_as=finding.new_head or entry.admitted_as,
+        flags=(*entry.flags, UNJUDGED) if _attests(op, run, receipt) else entry.flags,
     )
     entry = op.tx.update(entry, judged)
     if receipt.verdict is not Verdict.PASS and not _attests(op, run, receipt):
@@ -289,7 +299,9 @@ def _remaining(op: Operation, run: Run, entry: Entry) -> list[CheckName]:
     done = {receipt.check for receipt in entry.receipts}
     proposal = proposal_of(entry)
     return [
-        name for name in admission.outside_checks(proposal, facts_for(op, run, proposal)) if name not in done
+        name
+        for name in admission.outside_checks(proposal, facts_for(op, run, proposal, entry.principal))
+        if name not in done
     ]
 
 
@@ -299,7 +311,7 @@ def _conclude(op: Operation, entry: Entry, *, quick: bool) -> Entry:
     if run.state is not RunState.OPEN:
         return reject(op, entry, f"run {run.id} is {run.state}", quick=quick)
     proposal = proposal_of(entry)
-    board = facts_for(op, run, proposal)
+    board = facts_for(op, run, proposal, entry.principal)
     again = [name for name in board.policy.of(entry.kind) if name in AGAIN]
     moved = [
         r
@@ -308,6 +320,9 @@ def _conclude(op: Operation, entry: Entry, *, quick: bool) -> Entry:
     ]
     if moved:
         return reject(op, entry, _reason(moved[0]) + " (changed while it was checked)", quick=quick)
+    weak = admission.too_weak_an_heir(proposal, board, entry.receipts)
+    if weak:
+        return reject(op, entry, f"fresh: {'; '.join(weak)}", quick=quick)
     if entry.kind is Kind.ANSWER and not _may_end(op, run, entry):
         return reject(op, entry, "there is open work again, so the run cannot end yet", quick=quick)
     if _tested_elsewhere(op, run, entry):

@@ -7,6 +7,7 @@ from delm_mcp.board.answers import Judged
 from delm_mcp.board.identity import Seat, label_id
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.proposals import Finding
+from delm_mcp.domain.admission import DISPUTED
 from delm_mcp.domain.axes import Axis, axes
 from delm_mcp.domain.model import (
     Agent,
@@ -220,7 +221,7 @@ def _dispute(
     note = (
         f"disputed by {agent.name} ({', '.join(named)}): {fenced(shortened(one_line(opinion.reason), 300))}"
     )
-    return cascading.doubt(op, entry, cascading.DISPUTED, note)
+    return cascading.doubt(op, entry, DISPUTED, note)
 
 
 def _instead(entry: Entry) -> str:

@@ -14,6 +14,9 @@ from delm_mcp.domain.quotes import MIN_QUOTE
 from delm_mcp.domain.text import fenced, gist_key, numbers, tokens
 from delm_mcp.errors import InvalidInput
 
+DISPUTED = "disputed"
+"""The doubt about an entry that somebody disputes; see `Entry.doubts`."""
+
 EVIDENCE_TYPES = ("quote", "command", "artifact", "url")
 
 # Hard limits on what may be stored at all; beyond them nothing is kept, not even a rejection.
@@ -74,7 +77,12 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What the checks may know of the board at the moment of judging."""
+    """What the checks may know of the board at the moment of judging.
+
+    Attributes:
+        author: The principal that proposes.
+        grounds: All that the proposal derives from, however deep.
+    """
 
     run: Run
     policy: Policy
@@ -82,6 +90,8 @@ class Board:
     key_holder: Entry | None = None
     same_gist: Entry | None = None
     has_live: bool = False
+    author: str = ""
+    grounds: frozenset[int] = frozenset()
 
 
 def refuse_oversize(proposal: Proposal) -> None:
@@ -217,6 +227,8 @@ def fresh(proposal: Proposal, board: Board) -> list[str]:
                 reasons.append(
                     f"{name} names E{label}, which is {entry.state}{_instead(entry)}; read what is live now"
                 )
+            elif name == "supersedes":
+                reasons += _odd_heir(entry, board)
     holder = board.key_holder
     if holder and holder.id not in proposal.supersedes:
         reasons.append(
@@ -224,6 +236,20 @@ def fresh(proposal: Proposal, board: Board) -> list[str]:
             f"agree with it, or propose with supersedes=[{holder.label}]"
         )
     return reasons
+
+
+def _odd_heir(entry: Entry, board: Board) -> list[str]:
+    """Reasons why this proposal cannot take the place of an entry."""
+    if entry.id in board.grounds:
+        return [
+            f"supersedes names {entry.label}, on which it rests; leave {entry.label} out of what it derives "
+            "from, and cite the evidence itself"
+        ]
+    if DISPUTED in entry.doubts and entry.principal == board.author:
+        return [
+            f"supersedes names {entry.label}, your own entry, which is disputed; its verdict comes first"
+        ]
+    return []
 
 
 def _usable(entry: Entry, relation: str) -> bool:
@@ -329,6 +355,24 @@ def missing_command(proposal: Proposal, board: Board) -> list[str]:
     return [
         "a patch is checked by running a command; cite evidence "
         f"{{type: command, ref: one of {names}, text: the full commit}}"
+    ]
+
+
+def too_weak_an_heir(proposal: Proposal, board: Board, receipts: Sequence[Receipt]) -> list[str]:
+    """Reasons why nobody's bare word takes the place of what the server checked for somebody else."""
+    if strength(receipts) is not Strength.ATTESTED:
+        return []
+    checked = [
+        entry
+        for label in proposal.supersedes
+        if (entry := board.related.get(label))
+        and entry.strength is not Strength.ATTESTED
+        and entry.principal != board.author
+    ]
+    return [
+        f"it would replace {entry.label} [{entry.strength}], and is itself only attested; cite evidence that "
+        "the server can check, or dispute it with verify"
+        for entry in checked
     ]
 
 

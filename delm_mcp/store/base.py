@@ -198,6 +198,9 @@ class Tx(Protocol):
 
     def open_checks(self, run: RunId) -> int: ...
     def checks_open(self, run: RunId, name: str) -> list[Check]: ...
+    def next_look(self, name: str) -> float:
+        """When the pause of a waiting check of this name ends next; infinity when none waits."""
+
     def checks_in(self, run: RunId, name: str) -> list[Check]:
         """All checks of one name in a run, done or not."""
 

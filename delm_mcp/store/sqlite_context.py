@@ -177,6 +177,14 @@ class ContextQueries(Queries):
         where = "INDEXED BY checks_run WHERE run = ? AND state <> 'done' AND name = ? ORDER BY id"
         return self._all(CHECKS, where, run, name)
 
+    def next_look(self, name: str) -> float:
+        found = self._db.execute(
+            "SELECT min(lease_until) FROM checks INDEXED BY checks_open "
+            "WHERE name = ? AND state <> 'done' AND state = 'waiting'",
+            (name,),
+        ).fetchone()[0]
+        return inf if found is None else float(found)
+
     def checks_in(self, run: RunId, name: str) -> list[Check]:
         return self._all(CHECKS, "WHERE run = ? AND name = ? ORDER BY id", run, name)
 

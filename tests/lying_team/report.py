@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from tests.lying_team.liar import Told, is_true
+from tests.lying_team.liar import Deed, Told, is_true
 from tests.lying_team.lies import FAMILIES
 from tests.lying_team.scene import Played
 from tests.lying_team.story import QUESTIONS
@@ -37,7 +37,7 @@ def facts(played: Played) -> Facts:
         "deeds": [
             {
                 "tried": deed.tried,
-                "came_of_it": _named(played, deed.came_of_it),
+                "came_of_it": _named(played, deed.came_of_it) + _in_the_end(played, deed),
                 "was_let": deed.succeeded,
             }
             for deed in played.deeds
@@ -109,6 +109,12 @@ def _later(played: Played, entry: Mapping[str, Any]) -> str:
     if entry["state"] == "retracted":
         return f"retracted, {_caught_by(reason)}"
     return "stays" if entry["state"] == "admitted" else f"is {entry['state']}"
+
+
+def _in_the_end(played: Played, deed: Deed) -> str:
+    """What became of an entry that the liar was let judge or dispute."""
+    label = deed.came_of_it.split()[0]
+    return f", {played.entries[label]['state']} in the end" if deed.succeeded else ""
 
 
 def _named(played: Played, text: str) -> str:

@@ -12,7 +12,7 @@ from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.domain.policy import Policy, build
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed
-from tests.boards import ADA, BOB, CYD, Desk, answer, desk_in, fact, ids_of, quote, refused, result
+from tests.boards import ADA, BOB, CYD, OWNER, Desk, answer, desk_in, fact, ids_of, quote, refused, result
 
 pytestmark = pytest.mark.anyio
 
@@ -289,3 +289,15 @@ async def test_where_only_a_peer_can_end_the_wait_a_lone_agent_may_stop(desk: De
     for _ in range(2):
         waiting = await desk.claim(ADA, agent=held.agent, wait_s=0.001)
     assert "Stop here unless" in waiting.next
+
+
+@pytest.mark.parametrize("choice", ["attest", "reject", "wait"])
+async def test_what_awaits_peers_when_its_run_is_cancelled_is_rejected(desk: Desk, choice: str) -> None:
+    held = await start(desk, peers(peer_wait_s=30, no_peers=choice))
+    proposed = await desk.propose(held, result())
+    await desk.board.cancel_run(OWNER, desk.run, "no longer needed")
+    desk.clock.advance(31)
+    assert await desk.board.checker.run_next()
+    assert (await desk.entry(proposed.entry)).state == "rejected"
+    left = await desk.look(lambda tx: {task.state.value for task in tx.tasks(desk.run)})
+    assert left == {"cancelled"}

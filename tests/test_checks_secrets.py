@@ -36,6 +36,26 @@ SECRETS = {
     "Telegram Bot Token": ["123456789:" + "AAF" + LETTERS[:29] + "9_x"],
     "Twilio API Key": ["A" + "C" + "0123456789abcdef" * 2],
     "Azure Storage Account access key": ["Account" + "Key=" + LETTERS[:86] + "=="],
+    "Google Client Secret": ["GOC" + "SPX-" + LETTERS[:28]],
+    "Vault Token": ["hv" + "s." + LETTERS[:24]],
+    "OpenRouter API Key": ["sk-" + "or-v1-" + "0a" * 32],
+    "Groq API Key": ["gs" + "k_" + LETTERS[:52]],
+    "xAI API Key": ["xa" + "i-" + LETTERS[:80]],
+    "Docker Token": ["dckr" + "_pat_" + LETTERS[:27]],
+    "DigitalOcean Token": ["dop" + "_v1_" + "0a" * 32],
+    "Databricks Token": ["da" + "pi" + "0a" * 16],
+    "Grafana Token": ["gl" + "sa_" + LETTERS[:32] + "_0a0a0a0a"],
+    "Linear API Key": ["lin" + "_api_" + LETTERS[:40]],
+    "age Secret Key": ["AGE-SECRET" + "-KEY-1" + "Q9" * 29],
+    "Discord Webhook": ["https://discord" + ".com/api/webhooks/" + "1" * 18 + "/" + LETTERS[:68]],
+    "AWS Secret Key": [
+        f"{name}{LETTERS[20:60]}" for name in ("aws_secret_access_key = ", "AWS_SECRET_KEY: ")
+    ],
+    "Bearer Token": [
+        "Authorization: Bearer " + LETTERS[50:80],
+        "authorization:  bearer " + "3f9a" * 9 + "bcd1267",
+    ],
+    "Basic Authorization": ["Proxy-Authorization: Basic " + base64.b64encode(b"bob:" + b"kR7wq2Zp").decode()],
 }
 
 
@@ -63,6 +83,10 @@ def test_a_credential_is_found_and_only_its_kind_is_told(kind: str) -> None:
         "0156db7a2f6c9f2c1d0c1a2b3c4d5e6f708192a3b0156db7a2f6c9f2c1d0c1a2b",
         "1700000000:the_name_of_a_test_that_is_rather_long_for_a_name",
         "T7.k3f9qx leased by agent-3; E12 derives from E3; 123e4567-e89b-12d3-a456-426614174000",
+        "Authorization: Bearer $TOKEN, Authorization: Bearer <your-token-goes-here>, Authorization: Basic ***",
+        "Authorization: Bearer test-token-for-the-unit-tests and Authorization: Basic dXNlcjpwYXNzd29yZA==",
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ",
         "eyJ is how base64 of a JSON object begins; eyJhIjoxfQ is one without dots",
     ],
 )

@@ -76,7 +76,7 @@ FULL = Case(
         evidence=(
             QUOTE,
             LOG,
-            Evidence("url", "https://example.org/x"),
+            Evidence("url", "https://docs.python.org/x"),
             Evidence("command", "tests", "a" * 40),
         ),
         receipts=(Receipt("wellformed", Verdict.PASS), PASSED),
@@ -108,7 +108,7 @@ FULL = Case(
         "evidence 1: quote found by the server at 11, between «The parser» and «in lists», of «notes»\n"
         "| drops a comma",
         "evidence 2: artifact from its author, not checked by the server: «log»\n| saw it\n| fail",
-        "evidence 3: url from its author, not checked by the server: «https://example.org/x»",
+        "evidence 3: url from its author, not checked by the server: «https://docs.python.org/x»",
         f"evidence 4: command from its author, not checked by the server: «tests»\n| {'a' * 40}",
         "raw:\n| line 1\n| line 2",
         "check wellformed: pass\n",

@@ -3,12 +3,12 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import (
     Agent,
     Change,
@@ -25,7 +25,6 @@ from delm_mcp.domain.model import (
     Role,
     Run,
     Source,
-    Strength,
     TaskState,
     Token,
     Verdict,
@@ -35,7 +34,7 @@ from delm_mcp.store.base import Tx
 from delm_mcp.store.engine import Engine, Migration, load_migrations
 from delm_mcp.store.migrate import _statements
 from delm_mcp.store.sqlite import open_sqlite
-from tests.boards import ADA, BOB, CYD, SEEN, START, Desk, desk_in, fact
+from tests.boards import ADA, BOB, CYD, START, desk_in, fact
 from tests.engine_worker import MIGRATIONS, insert
 from tests.engines import RUN, entry, task
 
@@ -176,25 +175,43 @@ def old_rows(tx: Tx) -> None:
     by = {"agent": "ada-1", "principal": Principal("ada"), "proposed_at": START, "decided_at": START}
     told = {"state": TaskState.DONE, "agent": "ada-1", "result": 1, "ended_at": START}
     tx.insert(
-        Run(RUN, "Mend the parser", policy=OLD_POLICY, commands=(Command("test", ("true",)),), version=2)
+        Run(RUN, "Mend the parser", policy=OLD_POLICY, commands=(Command("test", ("true",)),), version=1)
     )
     tx.insert(Agent(0, RUN, "ada-1", Principal("ada"), ("gpu",), START, START, 1, 1))
     done, ready = tx.insert(task("one", **told)), tx.insert(task("two", needs=("gpu",), favours="ada-1"))
-    held = tx.insert(task("three", state=TaskState.LEASED, agent="ada-1", token="tttttt", lease_until=START))
+    lease = {"state": TaskState.LEASED, "agent": "ada-1", "token": "tttttt", "claimed_at": START}
+    held = tx.insert(task("three", lease_until=START + 60, **lease))
     tx.depend(ready, done)
     one = tx.insert(
         entry("The parser drops a comma", key="k", task=done.id, completes=True, **admitted, **by)
     )
-    two = tx.insert(entry("So the printer does", derived_from=(one.id,), **{**admitted, "version": 2}, **by))
+    two = tx.insert(entry("So the printer does", derived_from=(one.id,), **admitted, **by))
     tx.insert(entry("A doubtful one", supersedes=(one.id,), task=held.id, **by))
-    for version, row in enumerate((one, two), 1):
-        tx.insert(ContextChange(0, RUN, version, row.id, Change.ADMITTED))
+    for row in (one, two):
+        tx.insert(ContextChange(0, RUN, 1, row.id, Change.ADMITTED))
     tx.insert(Check(CheckId(0), RUN, one.id, "quotes", CheckState.DONE, "pass", ended_at=START))
     tx.insert(Check(CheckId(0), RUN, EntryId(3), "quotes", created_at=START))
     tx.insert(Source(0, RUN, "notes", "ab" * 32, "The parser drops a comma.", START))
     tx.insert(Token(0, "laptop", "cd" * 32, Role.AGENT, (RUN,)))
     tx.observe(RUN, "test@tree", "passed")
     tx.remember("lease/T3.tttttt", "r1", "print", "3")
+
+
+def old_changes(tx: Tx) -> None:
+    """The next operation: an entry is superseded."""
+    run, one = tx.run(RUN), tx.entry(EntryId(1))
+    assert run is not None
+    assert one is not None
+    tx.update(run, replace(run, version=2))
+    live = {"state": EntryState.ADMITTED, "supersedes": (1,), "version": 2}
+    heir = tx.insert(entry("The parser drops every comma", **live))
+    tx.insert(ContextChange(0, RUN, 2, heir.id, Change.ADMITTED))
+    tx.insert(ContextChange(0, RUN, 2, one.id, Change.SUPERSEDED, f"by {heir.label}"))
+    tx.update(one, replace(one, state=EntryState.SUPERSEDED, reason=f"by {heir.label}"))
+
+
+def stored(db: sqlite3.Connection, name: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    return db.execute(f"SELECT {columns} FROM {name}").fetchall()  # noqa: S608 - a table of ours
 
 
 async def old_board(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -209,20 +226,19 @@ async def old_board(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     now, then = folder / "now.db", folder / "board.db"
     async with open_sqlite(now, synchronous="OFF") as store:
         await store.write("test", "suite", START, old_rows)
+        await store.write("test", "suite", START, old_changes)
     async with Engine.open(then, migrations=OURS[:1]):
         pass
     kept: dict[str, list[tuple[Any, ...]]] = {}
     with closing(sqlite3.connect(then)) as db:
         db.execute("ATTACH ? AS now", (str(now),))
-        tables = [
-            name for name, sql in db.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table'")
-        ]
-        for name in tables:
-            if name.startswith(("sqlite_", "entry_words", "migration")):
+        for name, kind in stored(db, "main.sqlite_schema", "name, type"):
+            if kind != "table" or name.startswith(("sqlite_", "entry_words", "migration")):
                 continue
             columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({name})"))
-            db.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM now.{name}")
-            kept[name] = db.execute(f"SELECT {columns} FROM main.{name}").fetchall()
+            copied = f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM now.{name}"  # noqa: S608
+            db.execute(copied)
+            kept[name] = stored(db, f"main.{name}")
         db.execute("INSERT INTO main.entry_words (rowid, gist) SELECT id, gist FROM now.entry")
         db.commit()
     assert [name for name, rows in kept.items() if not rows] == []
@@ -237,9 +253,7 @@ async def test_a_board_of_the_first_release_is_migrated_and_keeps_every_row(tmp_
         await desk.audit()
     with closing(sqlite3.connect(tmp_path / "board.db")) as db:
         for name, rows in kept.items():
-            columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA table_info({name})"))
-            now = db.execute(f"SELECT {columns} FROM {name}").fetchall()
-            assert [row[: len(rows[0])] for row in now] == rows, name
+            assert [row[: len(rows[0])] for row in stored(db, name)] == rows, name
 
 
 async def test_work_goes_on_where_the_first_release_left_it(tmp_path: Path) -> None:
@@ -252,18 +266,14 @@ async def test_work_goes_on_where_the_first_release_left_it(tmp_path: Path) -> N
         new = await desk.admit(held, fact("The lexer does too", derived_from=(2,)))
         assert await desk.look(lambda tx: tx.matching(RUN, ["printer"], 9)) == [2]
         cyd, bob = await desk.claim(CYD), await desk.claim(BOB)
-        await desk.dispute("E1", "drift", by=cyd)
-        assert {row.state for row in await entries(desk, "E1", "E2", new.entry)} == {EntryState.SUSPECT}
+        await desk.dispute("E2", "drift", by=cyd)
+        assert {(await desk.entry(label)).state for label in ("E2", new.entry)} == {EntryState.SUSPECT}
         judged = await desk.vote(await desk.hold(BOB, agent=bob.agent), "pass")
         assert judged.state == "admitted"
-        first, _, last = await entries(desk, "E1", "E2", new.entry)
-        assert (first.doubts, first.round, last.state) == ((), 1, EntryState.ADMITTED)
+        two, last = await desk.entry("E2"), await desk.entry(new.entry)
+        assert (two.doubts, two.round, last.state) == ((), 1, EntryState.ADMITTED)
         assert await desk.board.checker.run_next()  # the check that was waiting
         await desk.audit()
-
-
-async def entries(desk: Desk, *labels: str) -> list[Any]:
-    return [await desk.entry(label) for label in labels]
 
 
 async def test_the_first_release_refuses_a_board_of_this_one(tmp_path: Path) -> None:
@@ -280,4 +290,4 @@ async def test_a_migration_of_ours_that_fails_half_way_leaves_the_old_board(tmp_
         await schema(tmp_path / "board.db", [OURS[0], broken])
     with closing(sqlite3.connect(tmp_path / "board.db")) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        assert {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in kept} == kept
+        assert {name: stored(db, name) for name in kept} == kept

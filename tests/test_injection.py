@@ -21,7 +21,7 @@ from delm_mcp.board.adding import NewTask
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.domain.policy import build
 from delm_mcp.surfaces.mcp import make_server
-from tests.hostile import HOSTILE, alike, assert_visible, paths, told
+from tests.hostile import HOSTILE, alike, assert_visible, paths, told, unwarned
 from tests.outside import Hall, Said, ask, hall_in
 
 CALLERS = {name: Caller(Principal(name)) for name in ("ada", "bob", "cyd")}
@@ -49,7 +49,6 @@ class Story:
     client: Client
     says: list[Caller]
     names: list[str] = field(default_factory=list)
-    warnings: set[str] = field(default_factory=set)
     answers: dict[str, Said] = field(default_factory=dict)
 
     def of(self, lead: str, limit: int) -> str:
@@ -69,7 +68,6 @@ class Story:
         for name in (answer.facts.get("agent"), answer.facts.get("run")):
             if name and name not in self.names:
                 self.names.append(name)
-        self.warnings |= set(answer.facts.get("warnings", []))
         return answer
 
     async def well(self, who: str, step: str, tool: str, **arguments: Any) -> Said:
@@ -95,7 +93,7 @@ class Story:
             {"type": "quote", "ref": "notes", "text": self.of("The notes say", 9000)},
             {
                 "type": "url",
-                "ref": "https://example.org/" + "".join(self.text.split())[:400],
+                "ref": "https://docs.python.org/" + "".join(self.text.split())[:400],
                 "text": self.text,
             },
         ]
@@ -112,15 +110,13 @@ class Story:
 
     def lines(self, text: str) -> list[str]:
         """The server's lines without names and warnings, which depend on the words."""
-        warned = re.compile("|".join(f" flagged: {re.escape(warning)}" for warning in self.warnings) or "$^")
-        lines = (warned.sub("", line) for line in told(text, self.names))
-        return [line for line in lines if not line.startswith(("warning: ", "flagged: "))]
+        return unwarned(told(text, self.names))
 
     def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The structured form: every path, and each value that is not simply what an agent wrote."""
         seen: dict[str, Any] = {}
         for path, value in paths(facts):
-            if path.startswith(".warnings"):
+            if path.startswith(".warnings") or ".flags[" in path:
                 continue
             if not isinstance(value, str):
                 seen[path] = "number" if isinstance(value, float) else value

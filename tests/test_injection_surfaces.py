@@ -16,7 +16,7 @@ from delm_mcp.board.verifying import Opinion
 from delm_mcp.cli.wiring import out
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind, Principal
-from tests.hostile import HOSTILE, ORDERS, alike, assert_visible, told, unnamed
+from tests.hostile import HOSTILE, ORDERS, alike, assert_visible, told, unnamed, unwarned
 from tests.outside import (
     ADA,
     Hall,
@@ -127,7 +127,9 @@ def test_a_terminal_shows_the_servers_own_lines_and_no_others(
     hostile, harmless, names = boards
     for number, name in list(enumerate(SHOWN))[::2]:
         here = [word.format(number if word[0] == "r" else 2 * number + 1) for word in words]
-        seen, expected = (told(printed(board, *here).rstrip("\n"), names) for board in (hostile, harmless))
+        seen, expected = (
+            unwarned(told(printed(board, *here).rstrip("\n"), names)) for board in (hostile, harmless)
+        )
         assert len(seen) == len(expected), name
         assert all(alike(one, other) for one, other in zip(seen, expected, strict=True)), name
 
@@ -201,7 +203,7 @@ async def test_over_http_hostile_words_change_nothing_either(tmp_path: Path) -> 
                 answers.append(await do(client, "update_task", lease=claim["lease"], **note))
                 answers.append(await do(client, "claim_task", agent=claim["agent"]))
             names = [run, claim["agent"]]
-            told_of.append([without_flags(told(answer.text, names)) for answer in answers])
+            told_of.append([unwarned(told(answer.text, names)) for answer in answers])
             for answer in answers:
                 assert_visible(json.dumps(answer.facts, ensure_ascii=False))
     labels = re.compile(r"\b([TE])\d+\b")
@@ -213,11 +215,6 @@ async def test_over_http_hostile_words_change_nothing_either(tmp_path: Path) -> 
 
 def claim_entry(answer: Any) -> str:
     return str(answer["entry"])
-
-
-def without_flags(lines: list[str]) -> list[str]:
-    shown = [re.sub(r" flagged: [a-z ,-]+?(?= by | \(|:)", "", line) for line in lines]
-    return [line for line in shown if not line.startswith("warning: ")]
 
 
 # -- errors and prompts ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.examining import Examiner, Memory, Spent
+from delm_mcp.board.examining import Examiner, Memory, Spending
 from delm_mcp.board.proposals import Finding
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.verifying import Opinion
@@ -92,7 +92,7 @@ class World(Examiner):
             raise CheckUnavailable("The world is away.", "Ask it later.")
         return Verdict(self.mood)
 
-    async def judged(self, run: Run, case: str, spent: Spent) -> Finding:
+    async def judged(self, run: Run, case: str, spent: Spending) -> Finding:
         return Finding(Receipt("judge", await self._answer(), "the model says so"))
 
     async def command(self, entry: Entry, run: Run, memory: Memory) -> Finding:
@@ -114,7 +114,7 @@ class World(Examiner):
 
 # -- what agents do --------------------------------------------------------------------------------
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "open": {"preset": "open"},
     "standard": {},
     "peers": {
@@ -128,14 +128,19 @@ WAYS = {
     },
     "both": {"fact": {"checks": ["novel", "peers", "judge"]}, "judge": {"model": "openai:drawn"}},
 }
+
+
+def policy(way: str, asked: tuple[int, int], no_peers: str, max_rejections: int) -> Policy:
+    peers = {"approvals": asked[0], "of": asked[1], "no_peers": no_peers, "max_rejections": max_rejections}
+    return build({**WAYS[way], "limits": LIMITS, "peers": {**peers, "peer_wait_s": 40}})
+
+
 POLICIES = st.builds(
-    lambda way, **peers: build({**WAYS[way], "limits": LIMITS, "peers": peers}),
+    policy,
     st.sampled_from(list(WAYS)),
-    approvals=st.integers(1, 2),
-    of=st.integers(0, 3),
-    no_peers=st.sampled_from(["attest", "reject", "wait"]),
-    peer_wait_s=st.just(40),
-    max_rejections=st.integers(1, 3),
+    st.sampled_from([(1, 0), (1, 2), (1, 3), (2, 0), (2, 3)]),
+    st.sampled_from(["attest", "reject", "wait"]),
+    st.integers(1, 3),
 )
 
 
@@ -280,8 +285,9 @@ class Teams(RuleBasedStateMachine):
 
     async def opens(self, policy: Policy, tasks: list[str]) -> None:
         base = TREE(0, "passes", 0, "passes")
-        opening = {"commands": COMMANDS, "sources": (("notes", NOTES),), "repo": "/repo", "base": base}
-        await self.desk.open(*tasks, policy=policy, **opening)
+        await self.desk.open(
+            *tasks, policy=policy, commands=COMMANDS, sources=(("notes", NOTES),), repo="/repo", base=base
+        )
         for seat in self.seats:
             await self.take(seat)
         await self.look()
@@ -360,9 +366,10 @@ class Teams(RuleBasedStateMachine):
         try:
             return await work
         except Refused as error:
-            assert not isinstance(error, Illegal), error
-            assert await self.desk.look(lambda tx: tx.log_head(self.desk.run)) == before
-            return None
+            refusal = error
+        assert not isinstance(refusal, Illegal), refusal
+        assert await self.desk.look(lambda tx: tx.log_head(self.desk.run)) == before
+        return None
 
     async def take(self, seat: Seat, task: str = "") -> None:
         claim = await self.attempt(self.desk.claim(seat.caller, agent=seat.name, task=task))

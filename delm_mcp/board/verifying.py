@@ -19,6 +19,7 @@ from delm_mcp.domain.model import (
     EntryState,
     Receipt,
     Run,
+    RunState,
     TaskKind,
     Verdict,
     Vote,
@@ -258,6 +259,11 @@ def look_again(op: Operation, check: Check) -> None:
     if row is None or row.state is CheckState.DONE or row.lease_until > op.now:
         return
     entry, run = op.entry(row.entry), op.run(row.run)
+    if run.state is not RunState.OPEN:
+        over = Receipt(CheckName.PEERS, Verdict.ABSTAIN, f"run {run.id} is {run.state}", op.now)
+        cases.close(op, entry, over.reason)
+        proposals.end_check(op, row, Finding(over), quick=False)
+        return
     peers = op.policy(run).peers
     standing = cases.tally(op, entry)
     asked = len(op.tx.verifications(entry.id))

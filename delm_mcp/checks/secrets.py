@@ -12,9 +12,10 @@ patterns and safe in any thread. Left out, because engineering text trips them:
 What detect-secrets does not know yet and coding agents are likely to hold is added in its own way.
 """
 
+import base64
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Protocol
 
@@ -46,6 +47,22 @@ _ADDED = (
     ("GitHub Token", r"github_pat_[A-Za-z0-9_]{60,100}"),
     ("Google API Key", r"AIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])"),
     ("Hugging Face Token", r"\bhf_[A-Za-z0-9]{34}(?![A-Za-z0-9])"),
+    ("Google Client Secret", r"\bGOCSPX-[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])"),
+    ("Vault Token", r"\bhv[sbr]\.[A-Za-z0-9_-]{24,200}"),
+    ("OpenRouter API Key", r"\bsk-or-v1-[a-f0-9]{64}(?![a-f0-9])"),
+    ("Groq API Key", r"\bgsk_[A-Za-z0-9]{52}(?![A-Za-z0-9])"),
+    ("xAI API Key", r"\bxai-[A-Za-z0-9]{80}(?![A-Za-z0-9])"),
+    ("Docker Token", r"\bdckr_pat_[A-Za-z0-9_-]{27}(?![A-Za-z0-9_-])"),
+    ("DigitalOcean Token", r"\bdo[opr]_v1_[a-f0-9]{64}(?![a-f0-9])"),
+    ("Databricks Token", r"\bdapi[a-f0-9]{32}(?![a-f0-9])"),
+    ("Grafana Token", r"\bglsa_[A-Za-z0-9]{32}_[a-f0-9]{8}(?![a-f0-9])"),
+    ("Linear API Key", r"\blin_api_[A-Za-z0-9]{40}(?![A-Za-z0-9])"),
+    ("age Secret Key", r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])"),
+    ("Discord Webhook", r"https://discord(?:app)?\.com/api/webhooks/\d{17,20}/[A-Za-z0-9_-]{60,80}"),
+    # A secret of no shape of its own, where its header or its variable says what it is.
+    ("AWS Secret Key", r"(?i:aws_?secret_?(?:access_?)?key)\W{1,4}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])"),
+    ("Bearer Token", r"(?i:authorization)\W{1,4}(?i:bearer)\s{1,4}([A-Za-z0-9_.~+/-]{20,400})"),
+    ("Basic Authorization", r"(?i:authorization)\W{1,4}(?i:basic)\s{1,4}([A-Za-z0-9+/]{8,200}={0,2})"),
 )
 
 # A detector sees pieces at most this long: some patterns are quadratic in it. The overlap is longer
@@ -133,18 +150,26 @@ def _has_key_body(text: str) -> bool:
 
 def _is_real(kind: str, secret: str) -> bool:
     """Whether a match is a credential rather than a word or an example of the same shape."""
-    if kind == "AWS Access Key":
-        return not secret.endswith("EXAMPLE")
-    if kind == "Artifactory Credentials":
-        return any(c.isdigit() for c in secret) and any(c.islower() for c in secret)
-    if kind == "Telegram Bot Token":
-        token = secret.partition(":")[2]
-        return any(map(str.isdigit, token)) and any(map(str.isupper, token)) and any(map(str.islower, token))
-    if kind == "Twilio API Key":
-        return sum(map(str.isdigit, secret)) >= 4
-    if kind == "Basic Auth Credentials":
-        return _is_password(secret)
-    return True
+    return _REAL[kind](secret) if kind in _REAL else True
+
+
+def _is_telegram(secret: str) -> bool:
+    token = secret.partition(":")[2]
+    return any(map(str.isdigit, token)) and any(map(str.isupper, token)) and any(map(str.islower, token))
+
+
+def _is_random(text: str) -> bool:
+    """Whether it is hardly a name such as `the-token-that-you-were-given`, or a row of the same letter."""
+    letters = {char for char in text if char.isalpha()}
+    return sum(map(str.isdigit, text)) >= 4 and len(letters) >= 4 and len(set(text)) >= 10
+
+
+def _decoded(text: str) -> str:
+    """Base64 as text; nothing if it is something else."""
+    try:
+        return base64.b64decode(text, validate=True).decode("ascii")
+    except ValueError:
+        return ""
 
 
 def _is_password(text: str) -> bool:
@@ -154,3 +179,15 @@ def _is_password(text: str) -> bool:
     if text[0] in "<{[$%*" or "${" in text or "{" in text:
         return False
     return any(c.isalnum() for c in text)
+
+
+_REAL: dict[str, Callable[[str], bool]] = {
+    "AWS Access Key": lambda secret: not secret.endswith("EXAMPLE"),
+    "AWS Secret Key": lambda secret: not secret.endswith("EXAMPLEKEY") and _is_random(secret),
+    "Artifactory Credentials": lambda secret: any(map(str.isdigit, secret)) and any(map(str.islower, secret)),
+    "Basic Auth Credentials": _is_password,
+    "Basic Authorization": lambda secret: _is_password(_decoded(secret).partition(":")[2]),
+    "Bearer Token": _is_random,
+    "Telegram Bot Token": _is_telegram,
+    "Twilio API Key": lambda secret: sum(map(str.isdigit, secret)) >= 4,
+}

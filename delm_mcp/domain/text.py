@@ -118,16 +118,21 @@ def block(text: str) -> str:
     return "\n".join(f"| {line}" for line in lines)
 
 
-def gist_key(gist: str) -> str:
-    """The normalised gist by which exact duplicates are found: case, width, space, closing marks.
+def folded(text: str) -> str:
+    """The words of a text: case, width and white space folded, and what is shown as nothing left out."""
+    plain = unicodedata.normalize("NFKC", text)
+    if not plain.isascii():
+        plain = "".join(char for char in plain if char not in _BLANK and unicodedata.category(char) != "Cf")
+    return " ".join(plain.casefold().split())
 
-    What is shown as nothing is dropped too. Nothing else is: `x != y` and `x == y` are different findings.
+
+def gist_key(gist: str) -> str:
+    """The normalised gist by which exact duplicates are found: `folded`, without closing marks.
+
+    Nothing else is dropped: `x != y` and `x == y` are different findings.
     """
-    folded = unicodedata.normalize("NFKC", gist)
-    if not folded.isascii():
-        folded = "".join(char for char in folded if char not in _BLANK and unicodedata.category(char) != "Cf")
-    folded = " ".join(folded.casefold().split())
-    return folded.rstrip(".!;, ") or folded
+    key = folded(gist)
+    return key.rstrip(".!;, ") or key
 
 
 def shortened(text: str, limit: int) -> str:

@@ -1,6 +1,7 @@
 """`python -m tests.gate_corpus`: what the gate lets through and turns down, for each preset."""
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from delm_mcp.domain.policy import PRESETS
 from tests.gate_corpus.corpus import FAMILIES, HELD_OUT, PAIRS, Family, load
-from tests.gate_corpus.results import all_figures, misses, table
+from tests.gate_corpus.results import LEGEND, all_figures, misses, table
 from tests.gate_corpus.staging import Trial, scene_in
 
 
@@ -40,13 +41,14 @@ def main() -> None:
     presets = chosen.preset or list(PRESETS)
     trials = anyio.run(run, families, presets)
     tables = [all_figures(families, preset, [t for t in trials if t.preset == preset]) for preset in presets]
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     if chosen.json:
         shown = {"misses": misses(trials)} if chosen.show else {}
         console.print_json(data={"figures": [row.as_dict() for rows in tables for row in rows], **shown})
         return
     for rows in tables:
         console.print(table(rows))
+    console.print(LEGEND)
     if chosen.show:
         for line in misses(trials):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

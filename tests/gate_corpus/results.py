@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tests.gate_corpus.corpus import Family
@@ -77,19 +78,28 @@ def all_figures(families: Sequence[Family], preset: str, trials: Sequence[Trial]
     return [*rows, figures("all", preset, "", trials)]
 
 
+COLUMNS = {
+    "family": "",
+    "false": "right",
+    "let in": "right",
+    "to judge": "right",
+    "true": "right",
+    "refused": "right",
+    "uncheck.": "right",
+    "flagged": "right",
+    "who caught the false ones": "",
+}
+
+
 def table(rows: Sequence[Figures]) -> Table:
     """The figures of one preset; families that need judgement carry a star."""
-    grid = Table(title=f"preset {rows[0].preset}", title_justify="left", caption_justify="left")
-    grid.caption = "* needs judgement: peers or a judge. uncheckable: refused by policy, whether true or not."
-    for name in ("family", "false", "accepted", "to judge", "true", "rejected", "uncheckable", "flagged"):
-        grid.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    grid.add_column("who caught the false ones")
+    grid = Table(title=f"preset {rows[0].preset}", box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for name, side in COLUMNS.items():
+        grid.add_column(name, justify="right" if side else "left", no_wrap=bool(side) or name == "family")
     for row in rows:
         if row.family == "all":
             grid.add_section()
         caught = [f"{check} {count}" for check, count in row.caught_by.items()]
-        if row.flagged:
-            caught.append(f"flag {row.flagged}")
         grid.add_row(
             row.family + ("*" if row.needs else ""),
             str(row.false),
@@ -99,9 +109,17 @@ def table(rows: Sequence[Figures]) -> Table:
             _marked(row.rejects),
             str(row.by_policy),
             str(row.flags),
-            ", ".join(caught),
+            ", ".join(caught + ([f"flag {row.flagged}"] if row.flagged else [])),
         )
     return grid
+
+
+LEGEND = (
+    "* needs judgement: peers or a judge. let in: false and admitted (where a flag is due: without one). "
+    "to judge: no rule saw it, peers or a judge have the last word. refused: true and refused. "
+    "uncheck.: true, and refused by policy because the server could check nothing of it. "
+    "flagged: true, and its readers are warned."
+)
 
 
 def _marked(count: int) -> str:

@@ -236,7 +236,7 @@ async def test_only_an_owner_cancels_a_run_and_only_once(desk: Desk) -> None:
     held = await desk.hold()
     await cancel(OWNER)
     assert [(await desk.task(t)).state for t in ("T1", "T2")] == ["cancelled", "cancelled"]
-    async with refused(desk, RunClosed, "is cancelled: enough"):
+    async with refused(desk, RunClosed, "is cancelled: «enough»"):
         await cancel(OWNER)
-    async with refused(desk, RunClosed, "is cancelled: enough"):
+    async with refused(desk, RunClosed, "is cancelled: «enough»"):
         await desk.propose(held, result())

@@ -336,7 +336,7 @@ def test_cancelling_ends_a_run_and_keeps_what_was_verified(copied: Path) -> None
     done = delm_here("cancel", "out of [bold]money[/]", "--board", copied, cwd=copied.parent)
     assert done.code == 0
     facts = json.loads(shown(copied.parent, "status", "--json"))["runs"][0]
-    assert (facts["state"], facts["reason"]) == ("cancelled", "out of [bold]money[/]")
+    assert (facts["state"], facts["reason"]) == ("cancelled", "«out of [bold]money[/]»")
     assert facts["tasks"] == {"done": 3, "cancelled": 1}
     assert GISTS[0] in shown(copied.parent, "context")
     assert "out of [bold]money[/]" in shown(copied.parent, "status")

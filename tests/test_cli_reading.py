@@ -175,7 +175,7 @@ def test_retracting_says_what_became_suspect_because_of_it(copied: Path) -> None
     assert done.code == 0, done.err
     marks = [line.split()[1:3] for line in done.out.splitlines()]
     assert marks == [["!", "E1"], ["?", "E2"]]
-    assert "by the owner: the log was of another day" in done.out
+    assert "by the owner: «the log was of another day»" in done.out
     assert "suspect, to be verified again: E2, E4" in done.err  # E4 was suspect already
     again = told(copied, "retract", "E1", "once more")
     assert again.code == 1

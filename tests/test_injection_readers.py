@@ -138,9 +138,6 @@ async def test_instructions_in_what_stands_behind_an_entry_are_flagged_to_all_wh
             assert f"flagged: {FLAG} by " in text
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a line that clears an entry, and earlier proposals, do not carry the flag"
-)
 async def test_a_flag_stays_with_an_entry_wherever_its_gist_is_shown(hall: Hall) -> None:
     await hall.open("one", "two", limits=MANY_LOSSES)
     gist = f"The parser drops a comma. {OBEY}"
@@ -168,7 +165,6 @@ async def test_a_flag_stays_with_an_entry_wherever_its_gist_is_shown(hall: Hall)
 # -- owners, who paste as well ---------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="an owner's reason stands as it is in what everybody reads")
 @pytest.mark.parametrize("act", ["cancel", "retract"])
 async def test_an_owners_reason_is_told_and_no_line_more(hall: Hall, act: str) -> None:
     told_of = []
@@ -256,7 +252,6 @@ async def test_nothing_that_a_model_answers_leaves_its_fence(desk: Desk, name: s
                 assert not [line for line in voice(texts.text(answer)) if "verify(lease=T1.a" in line]
 
 
-@pytest.mark.xfail(strict=True, reason="the name that a model gives itself stands unfenced in the receipt")
 async def test_the_name_that_a_model_gives_itself_is_fenced(desk: Desk) -> None:
     async with scripted_model() as model:
         await desk.open("one", policy=judged_by(model))
@@ -301,7 +296,6 @@ async def test_names_of_files_stay_fenced_in_what_the_merge_queue_says(tmp_path:
             assert line.count("«»") == len(NAMES), line
 
 
-@pytest.mark.xfail(strict=True, reason="what git says of a path stands unfenced in the reason")
 async def test_a_path_that_git_refuses_is_fenced_too(tmp_path: Path) -> None:
     test = Command("check", ("test", "-d", "src"), 60.0)
     policy = build({"command": {"fail_at_base": "note"}})
@@ -325,7 +319,6 @@ def made_of(folder: Path, listing: str) -> str:
     return done.stdout.decode().strip()
 
 
-@pytest.mark.xfail(strict=True, reason="the gist goes into the message of the merge as it is")
 async def test_a_gist_adds_no_lines_to_the_message_of_its_merge(tmp_path: Path) -> None:
     test = Command("check", ("test", "-d", "src"), 60.0)
     policy = build({"command": {"fail_at_base": "note"}})

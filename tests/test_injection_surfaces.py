@@ -169,7 +169,6 @@ def test_json_on_a_terminal_holds_no_control_either(
     assert_visible(printed(boards[0], *(word.format(entry) for word in words)))
 
 
-@pytest.mark.xfail(strict=True, reason="JSON is written with C1 controls and bidirectional marks as they are")
 def test_an_export_holds_no_control_either(boards: tuple[Path, Path, list[str]]) -> None:
     assert_visible(printed(boards[0], "export"))
 
@@ -253,9 +252,6 @@ def filled(part: Any, text: str) -> Any:
 
 
 @pytest.mark.anyio
-@pytest.mark.xfail(
-    strict=True, reason="labels are repeated with what stands around them, others with marks piled"
-)
 async def test_an_error_is_one_line_whatever_was_sent(hall: Hall) -> None:
     await hall.open("mend it")
     server = hall.server()
@@ -270,7 +266,6 @@ async def test_an_error_is_one_line_whatever_was_sent(hall: Hall) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.xfail(strict=True, reason="the arguments of the prompt go into it as they are")
 async def test_the_worker_prompt_says_what_it_is_given_on_one_line(hall: Hall) -> None:
     async with Client(hall.server()) as client:
         for text in HOSTILE.values():

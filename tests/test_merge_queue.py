@@ -327,7 +327,8 @@ async def test_a_check_whose_process_died_is_taken_over_by_another(tmp_path: Pat
         late = Skipping()
         repo = await GitRepo.find(shop.folder)
         dead = Checker(Examiner(repo, await make_runner("auto")), shop.board.store, late, RandomIds(8))
-        taken = await dead._write("take_check", lambda op: dead._take(op, ["command"]))  # and dies before it has a verdict
+        # It dies before it has a verdict.
+        taken = await dead._write("take_check", lambda op: dead._take(op, ["command"]))
         assert taken is not None
 
         other = Checker(Examiner(repo, await make_runner("auto")), shop.board.store, late, RandomIds(9))

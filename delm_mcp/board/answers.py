@@ -26,6 +26,7 @@ class Earlier:
     kind: str
     gist: str
     reason: str
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from delm_mcp.domain import admission, quotes
 from delm_mcp.domain.economics import bills_of
 from delm_mcp.domain.model import Check, Entry, EntryState, Evidence, Kind, Receipt, Run, Source, Verdict
 from delm_mcp.domain.policy import CheckName, JudgePolicy, parse
-from delm_mcp.domain.text import fenced, shortened
+from delm_mcp.domain.text import fenced, one_line, shortened
 from delm_mcp.errors import CheckUnavailable, DelmError, NotFound
 
 
@@ -173,7 +173,8 @@ class Examiner:
         refuse_spending(policy, spent)
         opinion = await self.judge.opinion(policy, case)
         fails = f" ({', '.join(opinion.fails)})" if opinion.fails else ""
-        said = f"{opinion.model} says {opinion.verdict}{fails}: {fenced(shortened(opinion.reason, 1000))}"
+        model = fenced(opinion.model)
+        said = f"{model} says {opinion.verdict}{fails}: {fenced(shortened(opinion.reason, 1000))}"
         bill = {"fails": list(opinion.fails), **bill_for(opinion.model, opinion)}
         return Finding(Receipt(CheckName.JUDGE, opinion.verdict, said), detail={"judge": bill})
 
@@ -269,7 +270,7 @@ class Bench:
     async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:
         if fast_forward:
             return entry.commit
-        message = f"{entry.label}: {entry.gist}\n\nCommit {entry.commit}, checked by delm-mcp."
+        message = f"{entry.label}: {one_line(entry.gist)}\n\nCommit {entry.commit}, checked by delm-mcp."
         return await self._repo.commit_tree(
             tree, [head, entry.commit], message, author=entry.agent, when_s=int(entry.proposed_at)
         )
@@ -410,7 +411,7 @@ def _not_there(name: str, text: str, exact: str) -> str:
 
 
 def _unknown_source(ref: str, sources: tuple[Source, ...], run: Run) -> str:
-    known = [source.name for source in sources]
+    known = [fenced(shortened(source.name, 100)) for source in sources]
     if run.repo:
         known.append("path@commit of the run's repository")
     listed = (

@@ -169,7 +169,13 @@ def earlier(op: Operation, task: Task) -> tuple[Earlier, ...]:
         if entry.state in {EntryState.REJECTED, EntryState.RETRACTED}
     ]
     return tuple(
-        Earlier(entry.label, entry.kind, shortened(entry.gist, 300), shortened(one_line(entry.reason), 400))
+        Earlier(
+            entry.label,
+            entry.kind,
+            shortened(entry.gist, 300),
+            shortened(one_line(entry.reason), 400),
+            entry.flags,
+        )
         for entry in refused[-EARLIER:]
     )
 

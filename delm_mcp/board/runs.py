@@ -27,6 +27,7 @@ from delm_mcp.domain.model import (
     TaskState,
 )
 from delm_mcp.domain.policy import Policy, dump
+from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import Conflict, InvalidInput, NotAllowed, RunClosed
 
 MAX_GOAL = 4_000
@@ -122,6 +123,7 @@ def cancel_run(op: Operation, caller: Caller, run: str, reason: str) -> Run:
     found = op.run(run)
     if found.state not in {RunState.OPEN, RunState.STALLED}:
         raise RunClosed(*closed(found))
+    reason = fenced(shortened(reason, 1000))
     for task in op.tx.tasks(found.id, UNFINISHED):
         queue.cancel(op, task, reason)
     found = op.run(run)

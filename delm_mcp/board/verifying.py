@@ -298,4 +298,4 @@ def retract(op: Operation, caller: Caller, label: str, reason: str) -> Entry:
     op.open_run(entry.run)
     if entry.state not in cascading.LIVE:
         raise Conflict(f"{entry.label} is {entry.state}, so nobody relies on it.", _instead(entry))
-    return cascading.retract(op, entry, f"by the owner: {one_line(shortened(reason, 1000))}")
+    return cascading.retract(op, entry, f"by the owner: {fenced(shortened(reason, 1000))}")

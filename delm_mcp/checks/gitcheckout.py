@@ -9,6 +9,7 @@ import anyio
 
 from delm_mcp.checks.gitrunner import GitFailed, GitRunner
 from delm_mcp.checks.processes import TooMuchOutput
+from delm_mcp.domain.text import fenced
 from delm_mcp.errors import CheckUnavailable, InvalidInput
 
 TREE_ENTRIES_MAX = 500_000
@@ -78,7 +79,7 @@ async def checkout(git: GitRunner, tree: str, into: Path) -> Checkout:
         except GitFailed as error:
             if "invalid path" in error.stderr.lower():
                 raise InvalidInput(
-                    f"The tree {tree[:12]} has a path that git refuses: {error.stderr[-200:]}.",
+                    f"The tree {tree[:12]} has a path that git refuses: {fenced(error.stderr[-200:])}.",
                     "Remove that path from the commit.",
                 ) from error
             raise

@@ -20,6 +20,7 @@ from pathlib import Path
 import anyio
 
 from delm_mcp.checks.processes import Finished, run_program
+from delm_mcp.domain.text import fenced
 from delm_mcp.errors import CheckUnavailable
 
 _NOTHING_EXECUTES = (
@@ -177,7 +178,7 @@ class GitFailed(CheckUnavailable):
 
     def __init__(self, command: str, done: Finished) -> None:
         self.stderr = done.stderr.decode("utf-8", "replace").strip()
-        said = self.stderr[-500:] or f"exit code {done.exit_code}"
+        said = fenced(self.stderr[-500:]) if self.stderr else f"exit code {done.exit_code}"
         super().__init__(f"git {command} failed: {said}")
 
 

@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from xml.parsers import expat
 
+from delm_mcp.domain.text import fenced
+
 REPORT_BYTES_MAX = 32 * 1024 * 1024
 TESTS_MAX = 100_000
 _ID_CHARS_MAX = 400
@@ -83,7 +85,7 @@ class _Reader:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 1 and name not in ("testsuites", "testsuite"):
-            raise BadReport(f"the report begins with <{name[:40]}>, not <testsuites>")
+            raise BadReport(f"the report begins with {fenced(name[:40])}, not <testsuites>")
         if name == "testcase":
             group, test = attributes.get("classname", ""), attributes.get("name", "")
             self._test = _test_id(f"{group}::{test}" if group else test)

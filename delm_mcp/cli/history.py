@@ -124,7 +124,7 @@ def export(board: BoardFile = None, run_name: RunName = "") -> None:
         async with opened(board) as served:
             rows = await served.board.store.read(lambda tx: _exported(tx, run_name))
         for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(row) + "\n")
 
     run(main)
 

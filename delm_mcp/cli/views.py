@@ -18,7 +18,7 @@ from delm_mcp.domain.dossiers import Line, Tone
 from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.explaining import Explanation
 from delm_mcp.domain.model import UNFINISHED, Entry, EntryState, Run, TaskState
-from delm_mcp.domain.text import one_line
+from delm_mcp.domain.text import one_line, shortened
 
 SHOWN_TASKS = 15
 SHOWN_ENTRIES = 12
@@ -171,7 +171,7 @@ def _entries(row: dict[str, Any]) -> Table | None:
         return None
     table = Table("entry", "kind", "verdict", "by", "gist", box=None, padding=(0, 2, 0, 0))
     for entry in row["latest"][-SHOWN_ENTRIES:]:
-        why = f" [dim]({escape(entry['reason'][:120])})[/]" if entry["reason"] else ""
+        why = f" [dim]({escape(shortened(entry['reason'], 120))})[/]" if entry["reason"] else ""
         strength = f" {entry['strength']}" if entry["state"] == "admitted" else ""
         table.add_row(
             entry["entry"],

@@ -24,18 +24,19 @@ def line(change: ContextChange, entry: Entry) -> str:
     """One change of the context, as one line."""
     head = f"v{change.version}"
     who = f"by {entry.agent}"
+    label = entry.label + flagged(entry.flags)
     note = f" ({change.note})" if change.note else ""
     match change.what:
         case Change.ADMITTED:
             return f"{head} + {title(entry)} {who}: {fenced(entry.gist)}{note}\n"
         case Change.CLEARED:
-            return f"{head} + {entry.label} cleared, may be relied on again: {fenced(entry.gist)}{note}\n"
+            return f"{head} + {label} cleared, may be relied on again: {fenced(entry.gist)}{note}\n"
         case Change.SUPERSEDED:
             return f"{head} ~ {entry.label} superseded{note}\n"
         case Change.SUSPECT:
-            return f"{head} ? {entry.label} suspect, do not rely on: {fenced(entry.gist)}{note}\n"
+            return f"{head} ? {label} suspect, do not rely on: {fenced(entry.gist)}{note}\n"
         case Change.RETRACTED:
-            return f"{head} ! {entry.label} retracted, do not rely on: {fenced(entry.gist)}{note}\n"
+            return f"{head} ! {label} retracted, do not rely on: {fenced(entry.gist)}{note}\n"
         case Change.REJECTED:
             return ""
 
@@ -49,9 +50,12 @@ def title(entry: Entry) -> str:
         parts.append(f"key {fenced(entry.key)}")
     if entry.admitted_as:
         parts.append(f"head {entry.admitted_as[:12]}")
-    if entry.flags:
-        parts.append(f"flagged: {', '.join(entry.flags)}")
-    return " ".join(parts)
+    return " ".join(parts) + flagged(entry.flags)
+
+
+def flagged(flags: Sequence[str]) -> str:
+    """What readers of an entry are warned of, after its label; empty if there is nothing."""
+    return f" flagged: {', '.join(flags)}" if flags else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,7 @@ def _result(answer: Answer) -> CallToolResult:
 
 def failed(problem: str, hint: str) -> CallToolResult:
     """A tool error: what was wrong and what would work, in both forms."""
+    problem, hint = one_line(problem), one_line(hint)
     said = f"{problem} {hint}".strip()
     return CallToolResult(
         content=[TextContent(type="text", text=f"error: {said}")],

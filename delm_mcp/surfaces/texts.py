@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Any
 
 from delm_mcp.board.answers import Answer, Claim, Judged, Proposed, Queued, Reading, Updated
-from delm_mcp.domain.rendering import LEGEND
-from delm_mcp.domain.text import block, fenced, visible
+from delm_mcp.domain.rendering import LEGEND, flagged
+from delm_mcp.domain.text import block, fenced, one_line, shortened, visible
 
 INSTRUCTIONS = """\
 Task queue and shared verified context for a team of coding agents (DeLM): claim tasks, read what peers \
@@ -44,6 +44,7 @@ Then claim the next task. Go on until claim_task tells you to stop. Do not ask t
 
 def worker_prompt(run: str = "", tags: str = "") -> str:
     """The prompt that makes an agent a worker."""
+    run, tags = shortened(one_line(run), 64), shortened(one_line(tags), 400)
     return WORKER.format(run=f" in run {run}" if run else "", tags=f" with tags=[{tags}]" if tags else "")
 
 
@@ -114,7 +115,10 @@ def _claim(answer: Claim) -> list[str]:
     lines.append(f"lease: {answer.lease} ({answer.expires_s:g} s, renewed by each call that shows it)")
     if task.earlier:
         lines.append("refused before for this task:")
-        lines += [f"- {e.entry} {e.kind} {fenced(e.gist)} because {e.reason}" for e in task.earlier]
+        lines += [
+            f"- {e.entry} {e.kind}{flagged(e.flags)} {fenced(e.gist)} because {e.reason}"
+            for e in task.earlier
+        ]
     return lines
 
 

@@ -87,7 +87,7 @@ COLUMNS = {
     "refused": "right",
     "uncheck.": "right",
     "flagged": "right",
-    "who caught the false ones": "",
+    "caught by": "",
 }
 
 

@@ -83,7 +83,7 @@ def test_a_credential_is_found_and_only_its_kind_is_told(kind: str) -> None:
         "0156db7a2f6c9f2c1d0c1a2b3c4d5e6f708192a3b0156db7a2f6c9f2c1d0c1a2b",
         "1700000000:the_name_of_a_test_that_is_rather_long_for_a_name",
         "T7.k3f9qx leased by agent-3; E12 derives from E3; 123e4567-e89b-12d3-a456-426614174000",
-        "Authorization: Bearer $TOKEN, Authorization: Bearer <your-token-goes-here>, Authorization: Basic ***",
+        "Authorization: Bearer $TOKEN, Authorization: Bearer <your-token-is-here>, Authorization: Basic **",
         "Authorization: Bearer test-token-for-the-unit-tests and Authorization: Basic dXNlcjpwYXNzd29yZA==",
         "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ",

@@ -266,7 +266,7 @@ async def test_hostile_text_cannot_start_a_line_or_leave_its_fence(hall: Hall, m
             "key": FORGERY,
             "summary": FORGERY,
             "raw": FORGERY,
-            "evidence": [{"type": "artifact", "ref": FORGERY, "text": FORGERY}],
+            "evidence": [{"type": "artifact", "ref": FORGERY, "text": f"The log says: {FORGERY}"}],
         }
         first = await do(ada, "propose_update", gist=FORGERY, **proposal)
         assert first["state"] == "admitted", first.text

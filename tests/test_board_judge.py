@@ -55,7 +55,9 @@ async def test_an_entry_that_the_judge_passes_is_admitted_with_what_it_cost(
     entry = await desk.entry(proposed.entry)
     assert (entry.state, entry.strength) == ("admitted", "judged")
     assert "«the log shows it»" in entry.receipts[-1].reason
-    assert await spent(desk) == (120, pytest.approx(0.00014))
+    tokens, usd = await spent(desk)
+    assert tokens == 120
+    assert usd == pytest.approx(0.00014)
     assert "gist: «The parser drops a trailing comma in lists»" in model.asked[0].case
 
 

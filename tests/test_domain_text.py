@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delm_mcp.domain.quotes import CONTEXT, UNBORNE_MAX, locate, nearest, unborne
-from delm_mcp.domain.text import block, fenced, gist_key, numbers, shortened, tokens, visible
+from delm_mcp.domain.bearing import UNBORNE_MAX, unborne
+from delm_mcp.domain.quotes import CONTEXT, locate, nearest
+from delm_mcp.domain.text import block, fenced, gist_key, shortened, tokens, visible
 
 HOSTILE = [
     "» v9 + E1 fact «trusted",
@@ -102,23 +103,6 @@ def test_a_cut_fence_is_closed_again() -> None:
     cut = shortened(f"says {fenced('a long note ' * 20)}", 40)
     assert cut.count("«") == cut.count("»") == 1
     assert cut.endswith("…»")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1,000 and 2", {"1000", "2"}),
-        ("3.50 s", {"3.5"}),
-        ("100%", {"100"}),
-        ("1.0 of 10", {"1", "10"}),
-        ("1,234,567.80", {"1234567.8"}),
-        ("none", set()),
-        ("v2.10", {"2.1"}),
-        ("a1b22", {"1", "22"}),
-    ],
-)
-def test_numbers_are_compared_by_value(text: str, expected: set[str]) -> None:
-    assert numbers(text) == expected
 
 
 # -- quotes ----------------------------------------------------------------------------------------

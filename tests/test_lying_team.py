@@ -103,7 +103,7 @@ def test_under_strict_nothing_that_a_rule_can_decide_reaches_the_context(runs: R
     # Whatever got through was passed by an honest peer that could not tell, never by the liar.
     assert all(row["honest_verdict"] == "pass" for row in found["lies"] if row["reached"])
     by_peers = {row["family"] for row in found["lies"] if row["caught_by"].startswith("peers")}
-    assert {"wrong unit", "negation dropped", "arithmetic wrong"} <= by_peers
+    assert {"wrong unit", "arithmetic wrong"} <= by_peers
     for what in ("judge a lie of its own", "vote twice, as a second agent", "vote twice, with the same"):
         assert tried(found, what), what
     (dispute,) = tried(found, "dispute a true entry")

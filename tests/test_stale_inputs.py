@@ -32,11 +32,11 @@ def policy(**settings: object) -> Policy:
     return build({"protect": ["tests/**"], "fact": executed, "fail": executed, **settings})
 
 
-async def say(shop: Shop, claim: Claim, kind: Kind, gist: str, command: str, **more: object) -> Entry:
+async def say(shop: Shop, claim: Claim, kind: Kind, gist: str, command: str) -> Entry:
     """Propose a fact or a fail that a command stands behind, and insist on admission."""
     proposal = Proposal(
-        kind=kind, gist=gist, evidence=(Evidence("command", command),), scope="prices.py at head", **more
-    )  # type: ignore[arg-type]
+        kind=kind, gist=gist, evidence=(Evidence("command", command),), scope="prices.py at head"
+    )
     proposed = await shop.board.propose_update(ADA, proposal, lease=claim.lease)
     assert proposed.state == "admitted", proposed.reasons
     return await entry_of(shop, proposed.entry)

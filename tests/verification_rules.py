@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from delm_mcp.domain.model import UNFINISHED, Check, ContextChange, Entry, Run, Task, Vote
+from delm_mcp.domain.model import UNFINISHED, Check, ContextChange, Entry, LogRow, Run, Task, Vote
 from delm_mcp.domain.policy import Policy, parse
 from delm_mcp.store.base import Tx
 
@@ -26,6 +26,7 @@ class Rows:
     checks: list[Check]
     principals: dict[str, str]
     needs: dict[int, list[Task]]
+    log_head: LogRow | None
 
     def above(self, entry: Entry) -> list[Entry]:
         """Everything that an entry derives from, however deep."""
@@ -51,25 +52,28 @@ class Rows:
         return [vote for vote in self.votes if vote.entry == entry and not vote.task]
 
 
-def rows_of(tx: Tx, run_id: str) -> Rows:
+def rows_of(tx: Tx, run_id: str, before: Rows | None = None) -> Rows:
+    """The rows now; changes that were there before are not read again, because they cannot change."""
     run = next(run for run in tx.runs() if run.id == run_id)
-    agents = tx.agents(run.id)
+    agents, after = tx.agents(run.id), before.run.version if before else 0
     heard = {
         change.id: change
         for reader in ("", *(agent.name for agent in agents))
-        for change in tx.changes(run.id, 0, run.version, reader=reader)
+        for change in tx.changes(run.id, after, run.version, reader=reader)
     }
     tasks = {int(task.id): task for task in tx.tasks(run.id)}
+    waiting = [task for task in tasks.values() if task.kind == "work" and task.state in {"blocked", "ready"}]
     return Rows(
         run,
         parse(run.policy),
         {int(entry.id): entry for entry in tx.entries(run.id)},
         tasks,
         tx.votes_in(run.id),
-        [heard[number] for number in sorted(heard)],
+        [*(before.changes if before else []), *(heard[number] for number in sorted(heard))],
         [check for name in ("quotes", "command", "peers", "judge") for check in tx.checks_in(run.id, name)],
         {agent.name: str(agent.principal) for agent in agents},
-        {number: tx.waits_for(task.id) for number, task in tasks.items() if task.kind == "work"},
+        {int(task.id): tx.waits_for(task.id) for task in waiting},
+        tx.log_head(run.id),
     )
 
 
@@ -172,14 +176,28 @@ def settled(rows: Rows) -> Iterator[str]:
         checks = [check for check in rows.checks if check.entry == entry.id and check.state != "done"]
         if entry.state not in {"pending", "suspect"} and asked:
             yield f"{entry.label} is {entry.state}, and {asked[0].label} about it is {asked[0].state}"
+        if entry.state == "admitted" and checks:
+            yield f"{entry.label} is admitted before its {checks[0].name} check has ended"
         if rows.run.state != "open":
             continue
-        if entry.state == "pending" and len(checks) != 1:
-            yield f"{entry.label} is pending with {len(checks)} open checks"
+        if entry.state == "pending":
+            yield from pending(rows, entry, checks)
         if entry.state == "suspect":
             later = any(ancestor.state == "suspect" for ancestor in rows.above(entry))
             if not (asked or checks or later or rows.about(entry.id, "failed")):
                 yield f"{entry.label} is suspect ({entry.doubts}), and nobody is asked"
+
+
+def pending(rows: Rows, entry: Entry, checks: list[Check]) -> Iterator[str]:
+    """It waits for one check; if that is peers, as many are asked as verdicts are missing."""
+    if len(checks) != 1:
+        yield f"{entry.label} is pending with {len(checks)} open checks"
+    peers = rows.policy.peers
+    given = sum(vote.verdict != "abstain" for vote in rows.verdicts(entry.id))
+    missing = max(peers.of, peers.approvals) - given - len(rows.about(entry.id, "failed"))
+    asked = len(rows.about(entry.id, *UNFINISHED))
+    if asked < missing and [check.name for check in checks] == ["peers"]:
+        yield f"{entry.label} lacks {missing} verdicts, and {asked} are asked for"
 
 
 def waiting(rows: Rows) -> Iterator[str]:
@@ -248,15 +266,26 @@ def work(rows: Rows) -> Iterator[str]:
                 yield f"the run is {rows.run.state}, and {task.label} is {task.state}"
 
 
-def cleared_by_few(rows: Rows, since: int) -> list[str]:
-    """Entries that peers cleared after a version, without being enough."""
-    few = []
+def hasty(rows: Rows, since: int) -> list[str]:
+    """Entries that peers cleared or retracted after a version, without being enough.
+
+    Only verdicts count that were given after the last dispute of the entry, or of anything below it.
+    """
+    peers = rows.policy.peers
+    found = []
     for change in rows.changes:
-        if change.version > since and change.what == "cleared" and change.note.startswith("peers:"):
-            entry = rows.entries[change.entry]
-            judges = {
-                v.principal for v in rows.verdicts(entry.id) if (v.round, v.verdict) == (entry.round, "pass")
-            }
-            if len(judges) < rows.policy.peers.approvals:
-                few.append(f"{entry.label} was cleared by {sorted(judges)}")
-    return few
+        if change.version <= since or not change.note.startswith("peers:"):
+            continue
+        entry = rows.entries[change.entry]
+        shaken = {entry.id, *(ancestor.id for ancestor in rows.above(entry))}
+        last = max((vote.id for vote in rows.votes if not vote.task and vote.entry in shaken), default=0)
+        given = {
+            v.principal: v.verdict for v in rows.verdicts(entry.id) if v.round == entry.round and v.id > last
+        }
+        passes = sum(verdict == "pass" for verdict in given.values())
+        fails = sum(verdict == "fail" for verdict in given.values())
+        if change.what == "cleared" and passes < peers.approvals:
+            found.append(f"{entry.label} was cleared by {passes}")
+        if change.what == "retracted" and fails <= max(peers.of, peers.approvals) - peers.approvals:
+            found.append(f"{entry.label} was retracted by {fails}")
+    return found

@@ -122,7 +122,8 @@ class Examiner:
                 reason = problem or await to_thread.run_sync(_not_there, name, text, item.text)
                 return Finding(Receipt(CheckName.QUOTES, Verdict.FAIL, f"evidence {number}: {reason}"))
             found.append(replace(item, at={**place, "source": name}))
-        missing = admission.unsupported_numbers(proposal_of(entry))
+        located = replace(proposal_of(entry), evidence=tuple(found))
+        missing = await to_thread.run_sync(admission.unsupported_numbers, located)
         if missing:
             reason = f"the gist's {', '.join(missing[:5])} stands in no quote; quote where it comes from"
             return Finding(Receipt(CheckName.QUOTES, Verdict.FAIL, reason))

@@ -81,6 +81,11 @@ def facts_for(op: Operation, run: Run, proposal: Proposal, author: str) -> Board
         same_gist=op.tx.live_with_gist(run.id, admission.key_of(proposal)),
         author=author,
         grounds=frozenset(grounds),
+        echoed={
+            key: entry
+            for key in admission.artifact_keys(proposal)
+            if (entry := op.tx.live_with_gist(run.id, key))
+        },
     )
 
 

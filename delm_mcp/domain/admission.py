@@ -9,10 +9,25 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from delm_mcp.domain.bearing import unborne
 from delm_mcp.domain.model import Entry, EntryState, Evidence, Kind, Receipt, Run, Strength, Verdict
 from delm_mcp.domain.policy import OUTSIDE, CheckName, Policy
-from delm_mcp.domain.quotes import MIN_QUOTE, UNSPACED, unborne
+from delm_mcp.domain.quotes import MIN_QUOTE, UNSPACED
 from delm_mcp.domain.text import fenced, gist_key, tokens
+from delm_mcp.domain.wording import (
+    BOARD_LINE,
+    DANGLING,
+    HEDGE,
+    LABELS,
+    NOWHERE,
+    OPEN_POINT,
+    PLACEHOLDER,
+    POINTING,
+    PROMISE,
+    REPEATS_MAX,
+    flags_of,
+    same_look,
+)
 from delm_mcp.errors import InvalidInput
 
 DISPUTED = "disputed"
@@ -30,109 +45,6 @@ MAX_TOTAL = 80_000  # so that an entry can always be unfolded in one answer
 MAX_REF = 500
 PLACEHOLDER_MAX = 200  # characters; a longer text is not a placeholder
 MAX_LIST = 50
-
-_HEDGE = re.compile(
-    r"\b(should (now )?work|probably (works|fixed|fine|correct)|might (work|fix)|not (yet )?tested|"
-    r"i (think|believe|guess)|hopefully|tests? pending|to be (done|verified|confirmed))\b",
-    re.IGNORECASE,
-)
-# Not the name of a file or a function that happens to be called so.
-_OPEN_POINT = re.compile(r"(?<![\w./(])(TODO|TBD|FIXME)(?![\w.(/])")
-# What is no evidence if it is all that stands there: an empty form, a pointer elsewhere, an assurance.
-_PLACEHOLDER = re.compile(
-    r"\W*(pending|todo|tbd|tbc|tba|wip|n/?a|none|unknown|placeholder|evidence|proof|x{3,}|foo|bar|asdf\w*"
-    r"|blah|(verified|confirmed|checked|tested)( (manually|by (hand|me)|locally|twice|again|already))*"
-    r"|((it|this) is )?(well known|self-evident|common knowledge|generally known)|lgtm|obvious(ly)?"
-    r"|(it |this |everything )?(works|is (correct|right|true|fine|clear|known|obvious|evident|ok(ay)?))"
-    r"( fine| now| as expected| for me)*|looks (good|fine|right)( to me)?|should work"
-    r"|ditto|idem|same( as (above|before))?|(coming )?soon|later"
-    r"|(see|as|per) (above|below|attached|before|the (code|log|chat|diff)"
-    r"|(discussed|mentioned|described|shown|agreed|found|explained|noted)"
-    r"( (in|at|on|with|by|during) .{1,60}| above| below| before| earlier| previously| there)?)"
-    r"|siehe (oben|unten|log|anhang)|folgt|noch offen|geprüft|vérifié|à (venir|suivre)|verificado|pendiente"
-    r"|voir (ci-dessus|plus haut|annexe)|ver arriba|同上|未定|要確認|確認済み?|待定|见上|已验证)\W*"
-    r"|\.{1,3}|…|\?{1,5}|[-_*\u2013\u2014]{1,5}|(\{\{|\$\{|<<)[^{}<>]*(\}\}|\}|>>)",
-    re.IGNORECASE,
-)
-# A quote may read like this, because the server looks it up in its source.
-_PROMISE = re.compile(
-    r"\W*(((i |we )?will|(i|we)'ll|shall|(i |we )?(plan|intend|need) to) (be )?"
-    r"(add|append|ask|attach|check|collect|confirm|do|fill|follow|measure|paste|post|provide|run|send|share"
-    r"|test|try|update|upload|verify)(e?d)?\b.*"
-    r"|to (be (added|done|provided|filled|attached|pasted)|follow)\b.*|lorem ipsum.*|trust me\b.*"
-    r"|i (remember|recall|believe|think|guess|am sure)\b.*"
-    r"|(the )?(results?|outputs?|details?|logs?|evidence|proof|screenshots?|figures|traces?|report) will .*"
-    r"|(no|nothing|not)( \w+){0,3} (available|captured|collected|measured|produced|recorded|run|tested) yet"
-    r"|(i|we)( have|'ve)? (tested|checked|verified|confirmed|tried)( (it|this|that))?"
-    r"(,? (and|so)( (it|this|everything|all))? (works?|passe[sd]|is fine|is correct|looks good))?)\W*"
-    r"|[<\[(]+[^<>\[\]()\n]*\b(insert|paste|put|fill|add|attach|todo|tbd|here|placeholder|your|omitted|skipped"
-    r"|truncated|snip(ped)?|not (available|captured|recorded))\b[^<>\[\]()\n]*[>\])]+",
-    re.IGNORECASE | re.DOTALL,
-)
-_LABELS = re.compile(r"\W*E\d+(\W+(and )?E\d+)*\W*")
-_BOARD_LINE = re.compile(r"\s*(v\d+ [-+~?!] |E\d+ (fact|fail|patch|answer) \[).*")
-# RFC 2606: nobody can ever be reached there.
-_NOWHERE = re.compile(
-    r"https?://([^/@]*@)?([\w-]+\.)*(example(\.(com|org|net|edu))?|invalid)(:\d+)?([/?#]|$)", re.IGNORECASE
-)
-REPEATS_MAX = 2  # words that an artifact may have besides the gist and still say nothing else
-_DANGLING = re.compile(
-    r"^(it|this|that|they|he|she|these|those|same|ditto|see above|as above)\b", re.IGNORECASE
-)
-_POINTING = re.compile(
-    r"\b(see (above|below)|as (mentioned|discussed|described) (above|before|earlier))\b", re.I
-)
-_AGENT = (
-    r"(ai|llm|language model|assistant|agent|(chat)?bot|model|verifier|reviewer|judge"
-    r"|claude|chatgpt|copilot|gemini)s?\b"
-)
-_IGNORE = r"(?<!\bto )\b(ignore|disregard|forget|override|bypass)"
-_EARLIER = r"(all|any|previous|prior|above|earlier|preceding|existing|other|former|your|its|my|these|those)"
-_ORDERS = r"(instructions?|rules|prompts?|guidelines|directions|orders)\b"
-# Sentences that speak to a model that reads them. "A request to ignore all instructions" speaks of one.
-_INSTRUCTION = re.compile(
-    "|".join(
-        (
-            rf"{_IGNORE}( (of|the|every))*( {_EARLIER})( (of|the|{_EARLIER}))* {_ORDERS}",
-            rf"{_IGNORE} the {_ORDERS} above\b|\b{_ORDERS} (no longer apply|are (void|revoked))\b",
-            r"\bnew instructions?:|\bas an ai\b|\brelease your (task|lease)\b|\bstop what you are doing\b",
-            r"\byou (must|should|have to|need to|are to|will) now\b|\byou are (now|no longer) (an?|the|in)\b",
-            r"\byour (system prompt|new (instructions?|task|role))\b|\bsystem (override|prompt update)\b",
-            r"\bfrom now on,? (you|answer|always|never|respond|reply|treat|act)\b|\bobey (only|these|this)\b",
-            r"\bwhen(ever)? you (summari[sz]e|review|process|analy[sz]e|evaluate|judge) (this|the)\b",
-            rf"\bif you are (an? |the )?{_AGENT}|<!-- ?{_AGENT}",
-            rf"\b(attention|dear|hello|hey),?( \w+){{0,2}} {_AGENT}",
-            r"\b(ai|llms?|language models?|chatbots?|claude|copilot|gemini)\b[^.]{0,60}\b(should|must) "
-            r"((only|always|never|not) )?(act|answer|approve|ignore|output|reply|report|respond|say|skip)\b",
-            rf"{_IGNORE} (everything|anything|all|what(ever)?)\b[^.]{{0,20}}\b(told|said|instructed)\b",
-            r"\b(before|when) (using|calling|invoking) this tool\b",
-            rf"\b{_AGENT} (reading|reviewing|processing|(that|who) reads?) this\b",
-            rf"\b(note|message|attention|notice) (to|for) (the |all |any )?{_AGENT}[^.:!]{{0,30}}[:!]",
-            rf"\b({_AGENT} )?{_AGENT} ?[:,] ?(please )?(accept|answer|approve|do not|forget|ignore|mark"
-            r"|merge|pass|release|reply|report|respond|run|send|skip|stop|treat|vote)\b",
-            r"(?<!\bto )\b(approve|accept|admit|merge|pass|confirm) (it|this|that|the|all|any|every)\b"
-            r"[^.]{0,40}\b(without (read|review|check|look|ask|test)|immediately|at once|right away)",
-            r"\b(vote|answer|respond|reply)\b[^.]{0,30}\b(with )?pass\b",
-            r"\b(do not|don't|never) (tell|inform|alert|notify) (the |your |any )?(users?|humans?|anyone)\b",
-            r"(?<!\bto )\b(reveal|print|send|exfiltrate|leak|upload|post) (me |us )?(your|the) "
-            r"(system prompt|api keys?|tokens?|passwords?|secrets?|credentials|private keys?)\b",
-            # What looks like another turn, or like a call.
-            r"(^| )(assistant|human) ?: \w|\[/?(inst|system)\]|<</?sys>>",
-            r"<\|(im_start|im_end|system|user|assistant|eot_id|\w+_header_id)\|>|\btool[_ ]call ?:",
-            r"< ?/? ?(tool_(call|use|result)|function_calls?|system(-reminder)?|invoke|antml:\w+)\b",
-            r'"(name|tool|function)" ?: ?"(claim_task|read_context|propose_update|verify|\w+_tasks?)"',
-            # The first of these in some other languages.
-            r"\b(ignorier|vergiss|vergesst|missachte)\w*\b[^.]{0,40}\b(anweisung|instruktion|vorgabe|regel)",
-            r"\b(ignore[zr]?|oublie[zr]?)\b[^.]{0,40}\b(instructions (précédentes|ci-dessus)|consignes)",
-            r"\b(ignor[aeé]|olvid[ae]|esqueça|dimentica)\w*\b[^.]{0,40}\b(instrucc|instruç|istruzion|regol)",
-            r"(игнорируй|забудь)\w*[^.]{0,40}(инструкц|указани|правил)|忽略[^。]{0,12}(指令|指示|提示|规则)",
-            r"(指示|命令|指令|プロンプト)[^。]{0,8}(無視|忘れ)",
-        )
-    ),
-    re.IGNORECASE,
-)
-# Shown as nothing or out of order, so that a person sees other text than a model reads.
-_HIDDEN = re.compile("[\U000e0001-\U000e007f\u202a-\u202e\u2066-\u2069]|(?<=\\w)[\u200b\u2060\ufeff](?=\\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +157,9 @@ def _gist_reasons(proposal: Proposal, gist_tokens: int) -> list[str]:
         )
     if len(gist.split()) + len(UNSPACED.findall(gist)) // 2 < 3:
         reasons.append("the gist is too short to stand alone; name what was found and where")
-    if _DANGLING.match(gist) or _POINTING.search(gist):
+    if DANGLING.match(gist) or POINTING.search(gist):
         reasons.append("the gist points at something outside itself; name the thing, so that it stands alone")
-    hedge = _HEDGE.search(gist) or _OPEN_POINT.search(gist)
+    hedge = HEDGE.search(gist) or OPEN_POINT.search(gist)
     if hedge and not _is_quoted(hedge.group(0), proposal):
         reasons.append(
             f"the gist says {fenced(hedge.group(0))}, which is a hope; establish it, and state what was seen"
@@ -278,7 +190,7 @@ def _shape_reasons(item: Evidence) -> list[str]:
         return [f"a quote needs at least {MIN_QUOTE} characters of exact text"]
     if item.type == "url" and not re.match(r"https?://\S+$", item.ref.strip()):
         return ["a url needs an http or https address as ref"]
-    if item.type == "url" and _NOWHERE.match(item.ref.strip()):
+    if item.type == "url" and NOWHERE.match(item.ref.strip()):
         return [f"{fenced(item.ref)} is reserved for examples; give the address of what was really seen"]
     return []
 
@@ -287,17 +199,17 @@ def _is_placeholder(item: Evidence) -> bool:
     text = item.text.strip()
     if not text or len(item.text) >= PLACEHOLDER_MAX:
         return False
-    if item.type != "quote" and _PROMISE.fullmatch(text):
+    if item.type != "quote" and PROMISE.fullmatch(text):
         return True
-    return all(_PLACEHOLDER.fullmatch(line.strip()) for line in text.splitlines() if line.strip())
+    return all(PLACEHOLDER.fullmatch(line.strip()) for line in text.splitlines() if line.strip())
 
 
 def _artifact_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
     """An artifact is what was seen: not the gist once more, and not what this board says."""
     if not item.text.strip():
         return ["an artifact needs its content as text"]
-    if _LABELS.fullmatch(item.ref) or all(
-        _BOARD_LINE.fullmatch(line) for line in item.text.strip().splitlines()
+    if LABELS.fullmatch(item.ref) or all(
+        BOARD_LINE.fullmatch(line) for line in item.text.strip().splitlines()
     ):
         return ["it cites this board, which is no evidence; name the entries in derived_from"]
     echo = board.echoed.get(artifact_key(item))
@@ -315,7 +227,7 @@ def _words(text: str) -> list[str]:
 
 def artifact_key(item: Evidence) -> str:
     """The key of the gist that an artifact may be repeating."""
-    return gist_key(_same_look(item.text)) if item.type == "artifact" and len(item.text) <= MAX_GIST else ""
+    return gist_key(same_look(item.text)) if item.type == "artifact" and len(item.text) <= MAX_GIST else ""
 
 
 def artifact_keys(proposal: Proposal) -> tuple[str, ...]:
@@ -535,34 +447,12 @@ def _lines(place: Mapping[str, int]) -> range:
 
 
 def flags(proposal: Proposal) -> tuple[str, ...]:
-    """What readers should be warned of: text that speaks to them, or that they cannot see."""
-    texts = [proposal.gist, proposal.summary, proposal.raw, *(item.text for item in proposal.evidence)]
-    found = ["instruction-like text"] if any(_INSTRUCTION.search(_as_read(text)) for text in texts) else []
-    return (*found, *(["hidden characters"] if any(_HIDDEN.search(text) for text in texts) else []))
-
-
-def _as_read(text: str) -> str:
-    """The text on one line, as a model reads it: without what is shown as nothing, in ordinary letters."""
-    if not text.isascii():
-        text = "".join(
-            char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf"
-        )
-    return " ".join(text.split())
-
-
-_LOOKS = str.maketrans(
-    {**dict.fromkeys("\u2018\u2019\u201a\u201b", "'"), **dict.fromkeys("\u201c\u201d\u201e\u201f", '"')}
-    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
-)
-_CODE = re.compile(r"`[^`]*`|(?<![\w-])--?[A-Za-z][\w-]*")
-
-
-def _same_look(text: str) -> str:
-    """With quotation marks and dashes of one look, and the case of code kept: `-v` is not `-V`."""
-    plain = text.strip().translate(_LOOKS).rstrip("。")
-    return _CODE.sub(lambda code: re.sub("[A-Z]", r"^\g<0>", code.group()), plain)
+    """What readers should be warned of in a proposal."""
+    evidence = [part for item in proposal.evidence for part in (item.ref, item.text)]
+    texts = [proposal.gist, proposal.summary, proposal.raw, proposal.scope, proposal.key, *evidence]
+    return flags_of(texts)
 
 
 def key_of(proposal: Proposal) -> str:
     """The normalised gist, by which exact duplicates are found."""
-    return gist_key(_same_look(proposal.gist))
+    return gist_key(same_look(proposal.gist))

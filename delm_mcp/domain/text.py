@@ -26,7 +26,6 @@ _FENCES = str.maketrans(
         "⟪": "⟨", "⟫": "⟩", "《": "〈", "》": "〉", "︽": "︿", "︾": "﹀",
     }
 )  # fmt: skip
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _PLAIN = re.compile(r"[\n\t -~]*")
 _ODD = re.compile(r"[^\n\t -~]+")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){3,}")
@@ -159,12 +158,3 @@ def clipped(text: str, limit: int) -> str:
         return whole
     last = last.rstrip() + "…"
     return whole + newline + (last if last.startswith("| ") else _closed(last))
-
-
-def numbers(text: str) -> set[str]:
-    """The numbers in a text, without thousands separators and trailing zeros of fractions."""
-    found = set()
-    for match in _NUMBER.findall(text):
-        plain = match.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", match) else match
-        found.add(plain.rstrip("0").rstrip(".") if "." in plain else plain)
-    return found

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import zip_longest
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -44,7 +45,7 @@ def quantities(text: str) -> list[Quantity]:
     """The quantities of a text, in order."""
     found = []
     tokens = _TOKEN.findall(text)
-    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, after in zip_longest(tokens, tokens[1:], fillvalue=""):
         value = _value(token)
         if value is not None:
             found.append(Quantity(value, _UNIT_OF.get(after.lower(), "")))

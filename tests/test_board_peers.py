@@ -301,3 +301,15 @@ async def test_what_awaits_peers_when_its_run_is_cancelled_is_rejected(desk: Des
     assert (await desk.entry(proposed.entry)).state == "rejected"
     left = await desk.look(lambda tx: {task.state.value for task in tx.tasks(desk.run)})
     assert left == {"cancelled"}
+
+
+async def test_a_verify_task_is_answered_with_a_verdict_and_nothing_else(desk: Desk) -> None:
+    held = await start(desk, peers())
+    await desk.propose(held, result())
+    verify = await desk.hold(BOB)
+    async with refused(desk, NotAllowed, "answered with a verdict on E1"):
+        await desk.propose(verify, result("The lexer counts a tab as eight columns"), BOB)
+    async with refused(desk, Conflict, "not divided"):
+        await desk.add(NewTask("part"), caller=BOB, lease=verify.lease, split=True)
+    beside = await desk.propose(verify, fact("The lexer counts a tab as eight columns"), BOB)
+    assert beside.state == "pending"

@@ -62,6 +62,7 @@ def test_standard_lets_in_nothing_that_can_be_decided_and_refuses_hardly_anythin
     assert sum(trial.false_accept for trial in trials if trial.pair.family not in CLOSED) > 20
 
 
+@pytest.mark.long
 def test_strict_leaves_to_judgement_what_no_rule_decides() -> None:
     families, trials = tried("strict")
 

@@ -305,7 +305,13 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[s
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if number % 3 == 0 else pytest.mark.long)
+        for number, name in enumerate(HOSTILE)
+    ],
+)
 async def test_hostile_words_change_nothing_of_what_is_the_servers_own(
     tmp_path: Path, expected: dict[str, tuple[list[str], dict[str, Any]]], name: str
 ) -> None:

@@ -70,6 +70,7 @@ def tried(found: Facts, what: str) -> list[Facts]:
     return [deed for deed in found["deeds"] if what in deed["tried"]]
 
 
+@pytest.mark.long
 def test_without_the_gate_lies_reach_the_context_and_a_secret_still_does_not(runs: Runs) -> None:
     found = runs("open")
     insist(found)
@@ -80,6 +81,7 @@ def test_without_the_gate_lies_reach_the_context_and_a_secret_still_does_not(run
     assert len(tried(found, "dispute a true entry")) == 1
 
 
+@pytest.mark.long
 def test_the_standard_gate_stops_what_needs_no_judgement_and_is_cited(runs: Runs) -> None:
     found = runs("standard")
     insist(found)
@@ -113,6 +115,7 @@ def test_under_strict_nothing_that_a_rule_can_decide_reaches_the_context(runs: R
     assert "the liar says fail" in found["truths_refused"][0]["reason"]
 
 
+@pytest.mark.long
 def test_the_gate_makes_fewer_answers_wrong(runs: Runs) -> None:
     wrong = {name: runs(name)["summary"]["wrong_answers"] for name in ("open", "standard", "strict")}
     assert wrong["strict"] <= wrong["standard"] <= wrong["open"]

@@ -264,12 +264,12 @@ def raw(peer: Process, number: int, tool: str, **arguments: Any) -> Awaitable[di
 
 
 async def test_a_peer_killed_with_the_verify_task_does_not_hold_up_the_run(tmp_path: Path) -> None:
-    start(tmp_path, "strict", tasks=1, lease_s=1, agent_live_s=1)
+    start(tmp_path, "strict", patience_s=5, tasks=1, lease_s=1, agent_live_s=1)
     board = tmp_path / "board.db"
     with process("stdio", "--board", board, cwd=tmp_path) as peer, anyio.fail_after(WITHIN_S):
         async with stdio(tmp_path, "--board", board) as client:
-            author = await waits_for_a_peer(client)
             await anyio.to_thread.run_sync(greet, peer)
+            author = await waits_for_a_peer(client)
             held = await raw(peer, 2, "claim_task", wait_s=5)
             assert held["task"]["kind"] == "verify"
             peer.kill()
@@ -282,7 +282,7 @@ async def test_a_peer_killed_with_the_verify_task_does_not_hold_up_the_run(tmp_p
 async def test_a_peer_that_falls_silent_with_the_verify_task_does_not_hold_up_the_run(
     tmp_path: Path,
 ) -> None:
-    start(tmp_path, "strict", tasks=1, lease_s=2, agent_live_s=2)
+    start(tmp_path, "strict", patience_s=5, tasks=1, lease_s=2, agent_live_s=2)
     secrets = [printed(tmp_path, "token", "create", name).strip() for name in ("ada", "bob")]
     with serving(tmp_path / "board.db") as served, anyio.fail_after(WITHIN_S):
         async with (

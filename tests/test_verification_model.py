@@ -115,15 +115,14 @@ class World(Examiner):
 # -- what agents do --------------------------------------------------------------------------------
 
 WAYS: dict[str, dict[str, Any]] = {
-    "open": {"preset": "open"},
-    "standard": {},
+    "executed": {kind: {"checks": ["novel", "quotes", "command"]} for kind in ("fact", "fail", "patch")},
     "peers": {
         kind: {"checks": ["novel", "quotes", "command", "peers"]} for kind in ("fact", "fail", "patch")
     },
     "strict": {"preset": "strict"},
     "judge": {
         "fact": {"checks": ["novel", "command", "judge"]},
-        "patch": {"checks": ["command", "judge"]},
+        "patch": {"checks": ["command"]},
         "judge": {"model": "openai:drawn"},
     },
     "both": {"fact": {"checks": ["novel", "peers", "judge"]}, "judge": {"model": "openai:drawn"}},
@@ -156,6 +155,7 @@ class Drawn:
     key: str
     completes: bool
     fresh: bool
+    checked: bool
 
     def evidence(self, strict: bool) -> tuple[Evidence, ...]:
         """What it cites; mostly as much as is needed."""
@@ -194,18 +194,19 @@ def _verdict(dice: Random) -> str:
 
 
 def _proposal(dice: Random) -> Drawn:
-    passing = dice.choice(["passes", "passes", "fails"])
+    heir, passing = dice.random() < 0.1, dice.choice(["passes", "passes", "fails"])
     return Drawn(
-        kind=dice.choice(["fact", "fact", "fact", "fact", "patch", "fail"]),
+        kind=dice.choice(["fact", "fact", "fact", "patch", "patch", "fail"]),
         proof=dice.choice(
-            ["seen", "seen", "test", "test", "lint", "nothing", "nothing", "quote", "no quote"]
+            ["seen", "test", "test", "lint", "lint", "nothing", "nothing", "quote", "quote", "no quote"]
         ),
         tree=TREE(dice.randrange(3), passing, dice.randrange(3), dice.choice(["passes", "fails"])),
-        parents=[_which(dice) for _ in range(dice.choice([0, 1, 1, 2]))],
-        supersedes=[_which(dice)] if dice.random() < 0.1 else [],
-        key="k" if dice.random() < 0.1 else "",
+        parents=[] if heir else [_which(dice) for _ in range(dice.choice([0, 1, 1, 2]))],
+        supersedes=[_which(dice)] if heir else [],
+        key="k" if dice.random() < 0.05 else "",
         completes=dice.random() < 0.5,
         fresh=dice.random() < 0.95,
+        checked=dice.random() < 0.6,
     )
 
 
@@ -230,7 +231,7 @@ ACTIONS: dict[str, tuple[float, Callable[[Random], Action]]] = {
             dice.random() < 0.1,
         ),
     ),
-    "retract": (1, lambda dice: (_target(dice),)),
+    "retract": (0.6, lambda dice: (_target(dice),)),
     "claim": (2, lambda dice: (_who(dice), dice.choice(["next", "work", "verify", "verify"]), _which(dice))),
     "judge": (1, lambda dice: (_who(dice), _verdict(dice), dice.random() < 0.5)),
     "update": (1, lambda dice: (_who(dice), dice.choice(["renew", "renew", "release", "fail"]))),
@@ -402,7 +403,8 @@ class Teams(RuleBasedStateMachine):
     async def do_propose(self, who: int, drawn: Drawn, kind: str = "") -> None:
         self.number += 1
         live = [entry.id for entry in self.rows.entries.values() if entry.state in {"admitted", "suspect"}]
-        parents = [live[-1 - which % len(live)] for which in drawn.parents if live]
+        good = [label for label in live if self.rows.entries[label].state == "admitted"] or live
+        parents = [good[-1 - which % len(good)] for which in drawn.parents if good]
         heirs = [live[-1 - which % len(live)] for which in drawn.supersedes if live]
         words = "".join(chr(ord("a") + int(digit)) for digit in str(self.number if drawn.fresh else 0))
         proposal = Proposal(
@@ -419,6 +421,8 @@ class Teams(RuleBasedStateMachine):
         await self.attempt(
             self.desk.board.propose_update(seat.caller, proposal, lease=seat.lease, request=request)
         )
+        if drawn.checked and any(check.state != "done" for check in self.rows.checks):
+            await self.do_check("pass", "", 0, 0)
 
     async def do_judge(self, who: int, verdict: str, borrowed: bool) -> None:
         """Judge what one holds, or what somebody else does."""
@@ -483,22 +487,24 @@ class Teams(RuleBasedStateMachine):
         await self.desk.board.checker.run_next()
 
 
-def explore(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        Teams,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def explore(rounds: int, steps: int) -> None:
+    """Ten runs a round: after ten, Hypothesis mostly varies what it has, and here that finds less."""
+    for _ in range(rounds):
+        run_state_machine_as_test(
+            Teams,
+            settings=settings(
+                max_examples=10,
+                stateful_step_count=steps,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
 
 
 def test_no_order_of_verdicts_disputes_and_retractions_breaks_the_rules() -> None:
-    explore(100, 40)
+    explore(10, 50)
 
 
 @pytest.mark.long
 def test_no_order_of_verdicts_disputes_and_retractions_breaks_the_rules_in_two_thousand_runs() -> None:
-    explore(2000, 100)
+    explore(200, 100)

@@ -179,6 +179,10 @@ def add_under_lease(op: Operation, seat: Seat, new: Sequence[NewTask], *, split:
         Conflict: All rounds of the run are used up.
     """
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
+    if split and seat.task.kind is TaskKind.VERIFY:
+        raise Conflict(
+            f"{seat.task.label} is answered with a verdict, not divided.", "Call verify, or leave split out."
+        )
     if seat.task.kind is not TaskKind.DECIDE:
         added = adding.add(op, seat.run, new, parent=seat.task.id)
         if split:

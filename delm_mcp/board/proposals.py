@@ -139,7 +139,7 @@ def _refuse_misplaced(op: Operation, author: Author, proposal: Proposal) -> None
     if proposal.completes and task is not None and task.kind is TaskKind.VERIFY:
         raise NotAllowed(
             f"{task.label} is answered with a verdict on E{task.about}.",
-            f"verify(lease={task.lease}, entry=E{task.about}, ...); what you find beside it: completes=false.",
+            f"verify(lease={task.lease}, entry=E{task.about}, ...); a finding beside it: completes=false.",
         )
     deciding = task is not None and task.kind is TaskKind.DECIDE
     if proposal.kind is Kind.ANSWER and not deciding:

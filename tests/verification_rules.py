@@ -122,6 +122,9 @@ def history(rows: Rows) -> Iterator[str]:
             yield f"{entry.label} is {entry.state}, and its last change leaves it {state}"
         if bool(entry.doubts) != (entry.state == "suspect"):
             yield f"{entry.label} is {entry.state} with the doubts {entry.doubts}"
+        for ancestor in rows.above(entry):
+            if ancestor.label in entry.doubts and ancestor.state == "admitted":
+                yield f"{entry.label} is in doubt for {ancestor.label}, which is admitted"
     versions = sorted({change.version for change in rows.changes})
     if versions != list(range(1, rows.run.version + 1)):
         yield f"versions {versions}, and the run is at {rows.run.version}"

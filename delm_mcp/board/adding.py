@@ -198,7 +198,7 @@ def split(op: Operation, seat: Seat, parts: Sequence[Added]) -> Task:
         op.tx.depend(seat.task, child)
     waiting = replace(
         tasks.transition(seat.task, tasks.Event.SPLIT),
-        blocked_by=len(open_children),
+        blocked_by=sum(need.state is not TaskState.DONE for need in op.tx.waits_for(seat.task.id)),
         reason=f"split into {labels(open_children)}",
         token="",
         lease_until=0.0,

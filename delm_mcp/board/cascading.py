@@ -112,22 +112,31 @@ def dispel(op: Operation, entry: Entry, why: str, note: str) -> Entry:
     left = tuple(doubt for doubt in entry.doubts if doubt != why)
     if not left:
         return _clear(op, entry, note)
-    return op.tx.update(entry, replace(entry, doubts=left))
+    entry = op.tx.update(entry, replace(entry, doubts=left))
+    if left != (INPUTS,):
+        cases.advance(op, entry)
+    return entry
 
 
 def _clear(op: Operation, entry: Entry, note: str) -> Entry:
     entry = _restore(op, entry, note)
+    cleared = {entry.label}
     for child in op.tx.descendants(entry.id):
         if child.state is not EntryState.SUSPECT:
             continue
-        left = tuple(doubt for doubt in child.doubts if doubt != entry.label)
-        if not left:  # it was never in doubt itself, so nobody doubts anything for its sake
+        left = tuple(doubt for doubt in child.doubts if doubt not in cleared)
+        if not left:
+            cleared.add(child.label)
             _restore(op, child, f"{entry.label} was cleared")
             continue
-        row = op.tx.update(child, replace(child, doubts=left))
-        if left != (INPUTS,):
-            cases.advance(op, row)
+        _go_on(op, op.tx.update(child, replace(child, doubts=left)))
     return entry
+
+
+def _go_on(op: Operation, entry: Entry) -> None:
+    """Something that an entry rests on was settled. For its inputs alone nobody has to judge it."""
+    if entry.state is EntryState.SUSPECT and (entry.doubts != (INPUTS,) or op.tx.verifications(entry.id)):
+        cases.advance(op, entry)
 
 
 def _restore(op: Operation, entry: Entry, note: str) -> Entry:
@@ -148,8 +157,7 @@ def supersede(op: Operation, old: Entry, heir: Entry) -> None:
     op.publish(old, Change.SUPERSEDED, note)
     if old.state is EntryState.SUSPECT:
         for child in op.tx.descendants(old.id):
-            if child.state is EntryState.SUSPECT and child.doubts != (INPUTS,):
-                cases.advance(op, child)
+            _go_on(op, child)
 
 
 def retract(op: Operation, entry: Entry, reason: str) -> Entry:
@@ -164,9 +172,7 @@ def retract(op: Operation, entry: Entry, reason: str) -> Entry:
             shaken.append(_suspect(op, child, entry.label, heard))
     _question(op, shaken)
     for row in shaken:
-        again = op.entry(row.id)
-        if again.state is EntryState.SUSPECT and again.doubts != (INPUTS,):
-            cases.advance(op, again)
+        _go_on(op, op.entry(row.id))
     return op.entry(entry.id)
 
 

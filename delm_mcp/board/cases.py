@@ -144,6 +144,14 @@ def insist_independent(op: Operation, entry: Entry, principal: str) -> None:
             raise Conflict(f"Your principal has judged {entry.label} already.", other.capitalize())
 
 
+def insist_not_judging(op: Operation, task: Task, principal: str) -> None:
+    """Raises: Conflict: Another agent of this principal judges the same entry now."""
+    for other in op.tx.verifications(EntryId(task.about)):
+        holder = op.tx.agent(other.run, other.agent) if other.state is TaskState.LEASED else None
+        if other.id != task.id and holder is not None and holder.principal == principal:
+            raise Conflict(f"{holder.name}, of your principal, judges E{task.about} already.", "claim_task.")
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How a vote stands: the outcome if there is one, else how many verdicts are missing."""

@@ -4,9 +4,10 @@ import hmac
 import re
 from dataclasses import dataclass, replace
 
+from delm_mcp.board import cases
 from delm_mcp.board.operation import Operation, closed
 from delm_mcp.domain import tasks
-from delm_mcp.domain.model import Agent, Caller, Role, Run, RunId, RunState, Task, TaskId, TaskState
+from delm_mcp.domain.model import Agent, Caller, Role, Run, RunId, RunState, Task, TaskId, TaskKind, TaskState
 from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, NotAllowed, NotFound, RunClosed
 
@@ -250,6 +251,11 @@ def _held(op: Operation, run: Run, task: Task) -> Task:
                 f"Your lease of {task.label} ended, and you hold {other.label} now.",
                 f"Go on with {other.label}.",
             )
+        if task.kind is TaskKind.VERIFY:
+            holder = op.tx.agent(run.id, task.agent)
+            assert holder is not None  # noqa: S101 - whoever held a task is an agent of its run
+            cases.insist_independent(op, op.entry(task.about), str(holder.principal))
+            cases.insist_not_judging(op, task, str(holder.principal))
         return op.tx.update(task, tasks.renewed(task, now=op.now, limits=limits))
     if task.state is TaskState.SUBMITTED:
         raise Conflict(

@@ -116,6 +116,7 @@ def _asked_for(op: Operation, run: Run, agent: Agent, wanted: str) -> Task:
         )
     if task.kind is TaskKind.VERIFY:
         cases.insist_independent(op, op.entry(task.about), agent.principal)
+        cases.insist_not_judging(op, task, agent.principal)
     return task
 
 
@@ -264,6 +265,7 @@ def put_back(op: Operation, task: Task, after: Task) -> Task:
         return cancel(op, task, "there is open work again")
     op.tx.update(task, after)
     _if_failed(op, after)
+    _settle_needs(op, after)
     return after
 
 
@@ -356,8 +358,20 @@ def reopen(op: Operation, task: Task, reason: str) -> None:
     limits = op.policy(op.run(task.run)).limits
     after = op.tx.update(task, tasks.reopened(task, reason=shortened(reason, 400), limits=limits))
     _if_failed(op, after)
+    _settle_needs(op, after)
     for dependant in op.tx.needed_by(task.id):
         _rebalance(op, dependant)
+
+
+def _settle_needs(op: Operation, task: Task) -> None:
+    if task.state is not TaskState.READY or task.kind is not TaskKind.WORK:
+        return
+    for need in op.tx.waits_for(task.id):
+        if need.state in {TaskState.FAILED, TaskState.CANCELLED}:
+            gone = cancel(op, task, shortened(f"{need.label} {need.state}: {need.reason}", 300))
+            cancel_dependants(op, gone)
+            return
+    _rebalance(op, task)
 
 
 def pass_on(op: Operation, task: Task, reason: str) -> Task:

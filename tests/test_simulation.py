@@ -55,6 +55,9 @@ class Turn:
 class Team:
     """A run and those who work on it. All randomness is from one seed."""
 
+    policy = POLICY
+    turns_max = TURNS_MAX
+
     def __init__(self, desk: Desk, seed: int) -> None:
         self.desk = desk
         self.random = random.Random(seed)  # noqa: S311 - a seed is for simulations
@@ -75,8 +78,12 @@ class Team:
 
     def hire(self) -> None:
         tags = tuple(tag for tag in ("gpu", "web") if self.random.random() < 0.4)
-        worker = Worker(Caller(Principal(f"p{self.number}")), tags)
+        worker = Worker(Caller(Principal(self.principal())), tags)
         self.schedule(worker, self.random.uniform(0, 5))
+
+    def principal(self) -> str:
+        """Whose the next agent is."""
+        return f"p{self.number}"
 
     def new_task(self) -> NewTask:
         self.added += 1
@@ -90,10 +97,10 @@ class Team:
             NewTask(t.subject, after=(f"#{n}",) if n and self.random.random() < 0.4 else (), needs=t.needs)
             for n, t in enumerate(tasks)
         ]
-        await self.desk.open(*chained, policy=POLICY, sources=(("notes", SOURCE),))
+        await self.desk.open(*chained, policy=self.policy, sources=(("notes", SOURCE),))
         for _ in range(self.size):
             self.hire()
-        for _ in range(TURNS_MAX):
+        for _ in range(self.turns_max):
             if (await self.desk.home()).state != "open":
                 return
             turn = heapq.heappop(self.turns)
@@ -101,7 +108,7 @@ class Team:
             if self.random.random() < 0.3:
                 await self.desk.board.checker.run_next()
             await self.act(turn.worker)
-        raise AssertionError(f"the run is still open after {TURNS_MAX} turns")
+        raise AssertionError(f"the run is still open after {self.turns_max} turns")
 
     async def act(self, worker: Worker) -> None:
         if worker.claim is None:
@@ -126,26 +133,25 @@ class Team:
         if claim.task is None:
             self.schedule(worker, self.random.uniform(5, 30))
             return
-        plans = ["work"] * 10 + [
-            "reject",
-            "late verdict",
-            "give up",
-            "release",
-            "split",
-            "add",
-            "dawdle",
-            "crash",
-        ]
-        if claim.task.kind == "decide":
-            plans = ["answer"] * 6 + ["more", "release", "dawdle", "crash"]
-        worker.claim, worker.plan = claim, self.random.choice(plans)
+        worker.claim, worker.plan = claim, self.random.choice(self.plans(claim.task.kind))
         self.tell(worker, f"took {claim.task.id} to {worker.plan}")
         if worker.plan == "crash":
-            worker.claim = None
-            self.hire()
+            self.replace(worker)
             return
         slow = worker.plan == "dawdle"
         self.schedule(worker, self.random.uniform(50, 700) if slow else self.random.uniform(1, 55))
+
+    def plans(self, kind: str) -> list[str]:
+        """What an agent may do with a task; it draws one."""
+        if kind == "decide":
+            return ["answer"] * 6 + ["more", "release", "dawdle", "crash"]
+        odd = ["reject", "late verdict", "give up", "release", "split", "add", "dawdle", "crash"]
+        return ["work"] * 10 + odd
+
+    def replace(self, worker: Worker) -> None:
+        """An agent has crashed; another one comes."""
+        worker.claim = None
+        self.hire()
 
     async def carry_out(self, worker: Worker, held: Claim, plan: str) -> None:
         assert held.task is not None
@@ -158,7 +164,7 @@ class Team:
         elif plan in {"split", "add", "more"}:
             parts = [self.new_task() for _ in range(self.random.randint(1, 2))]
             if plan == "add":
-                await self.desk.admit(held, fact(finding), worker.caller)
+                await self.add_beside(worker, held, finding)
             await self.desk.add(*parts, lease=held.lease, split=plan == "split", caller=worker.caller)
         elif plan == "late verdict":
             text = "drops a comma" if self.random.random() < 0.5 else "drops no comma"
@@ -168,6 +174,10 @@ class Team:
             await self.decide(worker, held)
         else:
             await self.complete(worker, held, finding, plan)
+
+    async def add_beside(self, worker: Worker, held: Claim, finding: str) -> None:
+        """Propose what does not complete the task."""
+        await self.desk.admit(held, fact(finding), worker.caller)
 
     async def decide(self, worker: Worker, held: Claim) -> None:
         live = await self.desk.look(lambda tx: tx.entries(self.desk.run, ["admitted"]))

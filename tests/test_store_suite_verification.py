@@ -442,3 +442,17 @@ async def test_checks_of_one_name_are_listed_open_and_all(store: Store) -> None:
     assert await store.read(lambda tx: tx.checks_in(RUN, "peers")) == [waiting, running, done]
     assert await store.read(lambda tx: tx.checks_open(RUN, "quotes")) == []
     assert await store.read(lambda tx: tx.open_checks(RUN)) == 3
+
+
+async def test_the_next_look_at_a_check_is_when_the_first_pause_ends(store: Store) -> None:
+    (made,) = await put(store, entry())
+    assert await store.read(lambda tx: tx.next_look("peers")) == inf
+    await put(
+        store,
+        check(made.id, lease_until=30.0),
+        check(made.id, lease_until=20.0),
+        check(made.id, lease_until=5.0, state=CheckState.DONE),
+        check(made.id, lease_until=6.0, state=CheckState.RUNNING),
+        check(made.id, "judge", lease_until=7.0),
+    )
+    assert await store.read(lambda tx: tx.next_look("peers")) == 20.0

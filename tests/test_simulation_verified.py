@@ -50,7 +50,7 @@ class Judges(Team):
     def __init__(self, desk: Desk, seed: int, no_peers: str) -> None:
         super().__init__(desk, seed)
         self.size = self.random.choice([1, 2, 2, 3, 4, 5, 6])
-        self.principals = self.random.randint(1, self.size)
+        self.principals = max(1, self.size - self.random.choice([0, 0, 0, 1, 2]))
         approvals = self.random.choice([1, 1, 2])
         self.policy = policy(no_peers, approvals, approvals + self.random.choice([0, 0, 1]))
         self.cancels = self.random.random() < 0.1

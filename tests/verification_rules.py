@@ -66,7 +66,7 @@ def rows_of(tx: Tx, run_id: str, before: Rows | None = None) -> Rows:
     return Rows(
         run,
         parse(run.policy),
-        {int(entry.id): entry for entry in tx.entries(run.id)},
+        {int(entry.id): entry for entry in tx.outlines(run.id)},
         tasks,
         tx.votes_in(run.id),
         [*(before.changes if before else []), *(heard[number] for number in sorted(heard))],

@@ -1,0 +1,163 @@
+"""What happens to a team, as events: told by agents, the board and the launcher; kept as JSON lines.
+
+`events.jsonl` in the team's folder is the one source of the live view, of `delm-run attach` and of the report:
+`{"at": <seconds since 1970>, "agent": "claude-1" or "", "event": "said", ...fields}`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process was started for an agent; `attempt` counts from 1."""
+
+    event: ClassVar[str] = "started"
+    harness: str
+    pid: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Whether the client says that it reached the board's server; the board's own word is `Joined`."""
+
+    event: ClassVar[str] = "connected"
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The board has seen the agent."""
+
+    event: ClassVar[str] = "joined"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Words of the agent's model."""
+
+    event: ClassVar[str] = "said"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The agent calls a tool; `detail` is its first words (a command, a path), cut short."""
+
+    event: ClassVar[str] = "used"
+    tool: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens since the last such event; `input_tokens` includes the cached ones.
+
+    `cost_usd` is what the client itself reports, and None where it reports none: unknown is not 0.
+    """
+
+    event: ClassVar[str] = "spent"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The client reports an error, such as a refused key or an unreachable model."""
+
+    event: ClassVar[str] = "faulted"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What the agent holds on the board from now on; an empty task: nothing."""
+
+    event: ClassVar[str] = "holds"
+    task: str = ""
+    kind: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The agent's process is gone: its exit code (negative: a signal), and why, as far as is known."""
+
+    event: ClassVar[str] = "ended"
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """An entry of the context was proposed or changed its state."""
+
+    event: ClassVar[str] = "entered"
+    entry: str
+    kind: str
+    state: str
+    strength: str = ""
+    gist: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunIs:
+    """The run's state, its context's version and its queue's counts (`done`, `ready` ...)."""
+
+    event: ClassVar[str] = "run"
+    state: str
+    version: int
+    tasks: Mapping[str, int]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The launcher has something to say."""
+
+    event: ClassVar[str] = "noted"
+    text: str
+
+
+Event = (
+    Started | Connected | Joined | Said | Used | Spent | Faulted | Holds | Ended | Entered | RunIs | Noted
+)
+KINDS: Mapping[str, type[Event]] = {
+    kind.event: kind
+    for kind in (
+        Started, Connected, Joined, Said, Used, Spent, Faulted, Holds, Ended, Entered, RunIs, Noted,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the record: when, of which agent (empty: of the run), and what."""
+
+    at: float
+    agent: str
+    what: Event
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as JSON values."""
+        return {"at": self.at, "agent": self.agent, "event": self.what.event, **asdict(self.what)}
+
+
+def line_of(row: Mapping[str, Any]) -> Line | None:
+    """A line from its JSON values; None for a kind that this version does not know.
+
+    Raises:
+        KeyError, TypeError: It lacks a field.
+    """
+    kind = KINDS.get(row["event"])
+    if kind is None:
+        return None
+    known = {field.name for field in fields(kind)}
+    given = {name: value for name, value in row.items() if name in known}
+    return Line(float(row["at"]), str(row["agent"]), kind(**given))

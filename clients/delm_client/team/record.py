@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -125,9 +125,7 @@ class Noted:
     text: str
 
 
-Event = (
-    Started | Connected | Joined | Said | Used | Spent | Faulted | Holds | Ended | Entered | RunIs | Noted
-)
+Event = Started | Connected | Joined | Said | Used | Spent | Faulted | Holds | Ended | Entered | RunIs | Noted
 KINDS: Mapping[str, type[Event]] = {
     kind.event: kind
     for kind in (
@@ -158,6 +156,68 @@ def line_of(row: Mapping[str, Any]) -> Line | None:
     kind = KINDS.get(row["event"])
     if kind is None:
         return None
-    known = {field.name for field in fields(kind)}
+    known = {one.name for one in fields(kind)}
     given = {name: value for name, value in row.items() if name in known}
     return Line(float(row["at"]), str(row["agent"]), kind(**given))
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of the result: whose entry it is, if it is one."""
+
+    sha: str
+    author: str
+    subject: str
+    entry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TeamFacts:
+    """What is known of a team beside its events; `team.json` in its folder.
+
+    Attributes:
+        run: The run on the board.
+        goal: What the team was to reach.
+        repository: The main worktree of the repository.
+        board: The board's file.
+        base: The commit from which all started.
+        agents: Each agent's harness by label, such as `{"claude-1": "claude"}`.
+        models: The model by label; empty where the client chose.
+        policy: The preset or file.
+        commands: The run's named commands, as words.
+        started_at: Seconds since 1970.
+        ended_at: 0 while it is under way.
+        outcome: Empty while under way; `finished`, `stalled`, `cancelled` (the run's own end), or `budget`,
+            `timeout`, `interrupted`, `no agent left` (ours).
+        head: The last commit that passed its checks; empty where nothing was admitted.
+        branch: The branch that points at it; empty where there is none.
+        answer: The run's answer, or its reason for having none.
+        commits: From base to head, oldest first.
+        status: The run as `delm-mcp status --json` gives it at the end.
+        stats: As `delm-mcp stats --json` gives them at the end.
+        command: The command line that started the team.
+        version: Of delm-mcp.
+        simulated: Whether a scripted model answered in place of a real one; every view and report says so.
+    """
+
+    run: str
+    goal: str
+    repository: str
+    board: str
+    base: str
+    agents: Mapping[str, str]
+    models: Mapping[str, str]
+    policy: str
+    commands: Mapping[str, str]
+    started_at: float
+    ended_at: float = 0.0
+    outcome: str = ""
+    head: str = ""
+    branch: str = ""
+    answer: str = ""
+    commits: tuple[Commit, ...] = ()
+    status: Mapping[str, Any] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    version: str = ""
+    simulated: bool = False

@@ -92,7 +92,7 @@ class Parser(Protocol):
     """Reads one agent's output, a line at a time; keeps what it needs between lines."""
 
     def feed(self, line: str) -> list[Event]:
-        """What a line says; a line that is no JSON, or of a kind that is not known, says nothing or `Said`."""
+        """What a line says; what is no JSON or of an unknown kind says nothing, or `Said`."""
 
 
 class Harness(Protocol):
@@ -106,7 +106,7 @@ class Harness(Protocol):
     """How a user gets it, in one line."""
 
     def launch(self, assignment: Assignment) -> Launch:
-        """What starts it headless with exactly the permissions asked for, and the board as a server of its own."""
+        """What starts it headless, with just the permissions asked for, and the board as its server."""
 
     def parser(self) -> Parser:
         """A reader for the output of one process."""

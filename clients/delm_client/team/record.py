@@ -1,6 +1,6 @@
 """What happens to a team, as events: told by agents, the board and the launcher; kept as JSON lines.
 
-`events.jsonl` in the team's folder is the one source of the live view, of `delm-run attach` and of the report:
+`events.jsonl` in the team's folder is the one source of the live view, of `delm-run attach`, of the report:
 `{"at": <seconds since 1970>, "agent": "claude-1" or "", "event": "said", ...fields}`.
 """
 

@@ -306,6 +306,7 @@ class Oracle:
             "state": "pending",
             "task": task_id,
             "agent": task["agent"],
+            "quoted": quoted,
             "version": 0,
         }
         self.entries[number] = kept
@@ -330,7 +331,21 @@ class Oracle:
         if entry["kind"] != "answer":
             rivals |= {e["id"] for e in others if e["gist"] == entry["gist"]}
         named = {*entry["supersedes"], *entry["derived_from"]}
-        return named <= live and rivals <= set(entry["supersedes"])
+        if not (named <= live and rivals <= set(entry["supersedes"])):
+            return False
+        replaced = [self.entries[number] for number in entry["supersedes"]]
+        if self._grounds(entry) & set(entry["supersedes"]):
+            return False
+        return entry["quoted"] is not None or not any(
+            old["quoted"] and old["agent"] != entry["agent"] for old in replaced
+        )
+
+    def _grounds(self, entry: dict[str, Any]) -> set[int]:
+        """All that an entry rests on, however deep."""
+        parents = set(entry["derived_from"])
+        return parents.union(
+            *(self._grounds(self.entries[number]) for number in parents if number in self.entries)
+        )
 
     def _admit(self, entry: dict[str, Any]) -> None:
         self.run["version"] += 1

@@ -172,6 +172,7 @@ def test_a_project_that_cannot_be_imported_stops_before_any_agent_starts(tmp_pat
     assert not (tmp_path / "into").exists()
 
 
+@pytest.mark.long
 def test_a_file_that_cannot_be_collected_is_named_beside_what_was_repaired(tmp_path: Path) -> None:
     project = small_project(tmp_path / "shelf")
     (project / "test_broken.py").write_text("import no_such_module\n")

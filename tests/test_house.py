@@ -26,10 +26,10 @@ def _run(*argv: str) -> None:
     [
         ("ruff", "check"),
         ("ruff", "format", "--check"),
-        ("mypy",),
+        pytest.param(("mypy",), marks=pytest.mark.long),  # half a minute without a cache
         ("lint-imports",),
     ],
-    ids=" ".join,
+    ids=["ruff", "format", "mypy", "imports"],
 )
 def test_the_house_rules_hold(argv: tuple[str, ...]) -> None:
     beside = Path(sys.executable).with_name(argv[0])

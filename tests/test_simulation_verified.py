@@ -5,6 +5,7 @@ To see one again: `pytest "tests/test_simulation_verified.py::test_a_team_of_jud
 """
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from delm_mcp.board.answers import Claim
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.domain.model import UNFINISHED
 from delm_mcp.domain.policy import Policy, build
-from delm_mcp.errors import Illegal, Refused
+from delm_mcp.errors import Illegal, Refused, RunClosed
 from tests.boards import OWNER, Desk, desk_in, fact, result
 from tests.test_simulation import Team, Worker
 from tests.verification_rules import faults, rows_of
@@ -72,7 +73,8 @@ class Judges(Team):
 
     async def act(self, worker: Worker) -> None:
         if self.cancels and self.random.random() < 0.01:
-            await self.desk.board.cancel_run(OWNER, self.desk.run, "enough")
+            with suppress(RunClosed):  # the verdict before this turn may have ended it
+                await self.desk.board.cancel_run(OWNER, self.desk.run, "enough")
             return
         if worker.name and self.random.random() < 0.08:
             await self.dispute(worker)

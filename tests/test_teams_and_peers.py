@@ -279,6 +279,7 @@ async def test_a_peer_killed_with_the_verify_task_does_not_hold_up_the_run(tmp_p
     insist_unjudged(tmp_path, "strict")
 
 
+@pytest.mark.long
 async def test_a_peer_that_falls_silent_with_the_verify_task_does_not_hold_up_the_run(
     tmp_path: Path,
 ) -> None:

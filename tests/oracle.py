@@ -92,7 +92,8 @@ class Oracle:
     def add(self, subject: str, after: list[int], needs: set[str], priority: int) -> dict[str, Any]:
         if self.run["state"] not in {"open", "stalled"}:
             raise Refusal
-        if any(self.tasks[need]["state"] in {"failed", "cancelled"} for need in after):
+        waited = [self.tasks[need] for need in after]
+        if any(t["kind"] != "work" or t["state"] in {"failed", "cancelled"} for t in waited):
             raise Refusal
         same = [
             t

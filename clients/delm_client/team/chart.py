@@ -1,6 +1,6 @@
 """The geometry of the timeline: bars, marks and ticks, in percent of the figure's width.
 
-Percent along, pixels down: so the same SVG is as wide as its page, and its letters keep their size on a phone.
+Percent along, pixels down: so the SVG is as wide as its page, and its letters keep their size on a phone.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,37 @@ VISIBLE_PARTS = 1200
 """A span shorter than this part of the figure is drawn together with its neighbours."""
 LABELLED_PERCENT = 5.0
 TICKS_AT_MOST = 6
-STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200)
+STEPS_S = (
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    180,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10800,
+    14400,
+    21600,
+    43200,
+)
 DAY_S = 86400
 CELLS = {Activity.WORKING: "█", Activity.VERIFYING: "▒", Activity.WAITING: "·", Activity.GONE: " "}
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A span in the figure; `label` is its task where it is wide enough, `title` what pointing at it tells."""
+    """A span in the figure; `label` is its task where that fits, `title` what pointing at it tells."""
 
     x: float
     width: float
@@ -145,7 +168,9 @@ def _bar(span: Span, scale: _Scale) -> Bar:
 
 
 def _mark(one: EntryView, scale: _Scale) -> Mark:
-    return Mark(scale.x(one.at), one.state == "admitted", f"{one.entry} {one.state}: {one.reason or one.gist}")
+    return Mark(
+        scale.x(one.at), one.state == "admitted", f"{one.entry} {one.state}: {one.reason or one.gist}"
+    )
 
 
 def _ticks(scale: _Scale) -> list[Tick]:

@@ -15,7 +15,7 @@ class Row(NamedTuple):
 
 
 def of_run(found: Mapping[str, Any], run: str) -> Mapping[str, Any]:
-    """A run's part of what `delm-mcp stats` or `status` gives; or all of it, where it is one run's already."""
+    """A run's part of what `delm-mcp stats` or `status` gives; all of it where it is one run's already."""
     runs = found.get("runs")
     if not isinstance(runs, list):
         return found
@@ -37,7 +37,9 @@ def admission(stats: Mapping[str, Any]) -> list[tuple[str, int, str, str, str]]:
             (
                 "the board alone" if path == "board" else str(path),
                 int(times["count"]),
-                *(duration(times[name]) for name in ("p50_s", "p99_s", "max_s")),
+                duration(times["p50_s"]),
+                duration(times["p99_s"]),
+                duration(times["max_s"]),
             )
             for path, times in stats["admission"].items()
         ]
@@ -62,7 +64,9 @@ def _saved(stats: Mapping[str, Any]) -> list[Row]:
     saved = stats["saved"]
     return [
         Row("Duplicates refused", str(saved["duplicates"]), "work that peers did not have to read twice"),
-        Row("Tasks skipped", str(saved["skipped"]), "somebody else's dead end stands behind it; a lower bound"),
+        Row(
+            "Tasks skipped", str(saved["skipped"]), "somebody else's dead end stands behind it; a lower bound"
+        ),
     ]
 
 
@@ -71,13 +75,17 @@ def _verifying(verifying: Mapping[str, Any]) -> list[Row]:
     server = _listed({name: duration(value) for name, value in verifying["server_s"].items()})
     if verifying["untimed"]:
         server += f"; {verifying['untimed']} more took an unknown time"
-    told = f"{verifying['done']} with a verdict ({verifying['abstained']} abstained), {verifying['lost']} lost"
+    told = (
+        f"{verifying['done']} with a verdict ({verifying['abstained']} abstained), {verifying['lost']} lost"
+    )
     server_s = duration(sum(verifying["server_s"].values()))
     return [
         Row("Verify tasks", str(verifying["asked"]), told),
         Row("Agents' time on them", duration(verifying["agents_s"]), "from claim to verdict"),
         Row("Servers' time", f"at least {server_s}" if verifying["untimed"] else server_s, server),
-        Row("Judge", _cost(judge), f"{judge['requests']} requests" if judge["bills"] else "no model was asked"),
+        Row(
+            "Judge", _cost(judge), f"{judge['requests']} requests" if judge["bills"] else "no model was asked"
+        ),
     ]
 
 

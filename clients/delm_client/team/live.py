@@ -86,17 +86,19 @@ def render(view: View, rows: int, columns: int = 80, now: float = 0.0) -> Render
 
 
 def _head(view: View, now: float) -> Table:
-    head = Table.grid(padding=(0, 1))
-    for gives_way in (False, False, False, True):
-        head.add_column(no_wrap=not gives_way)
     state = view.run_state or "opening"
     goal = view.facts.goal if view.facts else ""
-    head.add_row(
-        Text(" SIMULATED " if view.simulated else "", style="bold black on yellow"),
+    cells = [
         Text(printable(state), style="bold red" if state in {"stalled", "cancelled"} else "bold green"),
         Text(duration(now - view.started_at) if view.started_at else "", style="dim"),
         one_row(Text(printable(view.run_reason or goal))),
-    )
+    ]
+    if view.simulated:
+        cells.insert(0, Text(" SIMULATED ", style="bold black on yellow"))
+    head = Table.grid(padding=(0, 1))
+    for cell in cells:
+        head.add_column(no_wrap=cell is not cells[-1])
+    head.add_row(*cells)
     return head
 
 
@@ -155,8 +157,8 @@ def _shown(agents: list[AgentView], rows: int) -> list[AgentView]:
     """The agents that there is room for, in their order; who is alive goes before who is gone."""
     if len(agents) <= rows:
         return agents
-    chosen = sorted(agents, key=lambda agent: not agent.alive)[: max(0, rows - 1)]
-    return [agent for agent in agents if agent in chosen]
+    chosen = {agent.label for agent in sorted(agents, key=lambda agent: not agent.alive)[: max(0, rows - 1)]}
+    return [agent for agent in agents if agent.label in chosen]
 
 
 def _agent_cells(agent: AgentView) -> list[Text]:
@@ -262,7 +264,7 @@ def line_for(line: Line) -> str | None:
     return f"{clock} {shortened(printable(f'{line.agent} {said}'.strip()), LINE_CHARS)}"
 
 
-def _said(what: Event) -> str | None:  # noqa: C901, PLR0911 - one line for each kind
+def _said(what: Event) -> str | None:  # noqa: PLR0911 - one line for each kind
     match what:
         case Started():
             again = f", attempt {what.attempt}" if what.attempt > 1 else ""

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def _put(path: Path, text: str) -> Path:
 # -- templates -----------------------------------------------------------------------------------
 
 
+@cache
 def _html_templates() -> Environment:
     return Environment(
         loader=PackageLoader("delm_client.team"),
@@ -98,6 +100,7 @@ def _html_templates() -> Environment:
     )
 
 
+@cache
 def _markdown_templates() -> Environment:
     templates = Environment(  # noqa: S701 - what is escaped is Markdown, by `finalize`
         loader=PackageLoader("delm_client.team"),
@@ -178,7 +181,7 @@ def _take(facts: TeamFacts) -> list[str]:
     if not facts.branch and not facts.head:
         return []
     result = facts.branch or facts.head
-    look = f"git diff {shlex.quote(f'{facts.base}...{result}')}" if facts.base else ""
+    look = f"git diff {shlex.quote(f'{facts.base[:SHA_CHARS]}...{result}')}" if facts.base else ""
     return [line for line in (look, f"git merge {shlex.quote(result)}") if line]
 
 
@@ -193,7 +196,7 @@ def _tiles(found: Figures) -> list[tuple[str, str, str]]:
         ("Refused", str(len(found.refused)), _said(found.refusals)),
         ("Waiting", percent(found.share), "of the agents' time"),
         ("Tokens", spent.tokens(tokens, short=True), cached),
-        ("Cost", spent.cost, "as the clients report it"),
+        ("Cost", spent.cost, "as clients report it"),
     ]
 
 

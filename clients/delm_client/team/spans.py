@@ -87,7 +87,10 @@ def waiting_share(spent: Mapping[Activity, float]) -> float | None:
 
 
 def coarse(spans: Iterable[Span], least_s: float) -> list[Span]:
-    """The spans for a picture in which less than `least_s` cannot be seen: of such neighbours the longest stands for all."""
+    """The spans for a picture in which less than `least_s` cannot be seen.
+
+    Neighbours that are shorter become one, of what took most of their time.
+    """
     found: list[Span] = []
     crowd: list[Span] = []
 

@@ -281,7 +281,9 @@ class View:
     @property
     def spent(self) -> Tally:
         """What all agents spent; partial where one that was started reported nothing."""
-        return together(agent.spent for agent in self.agents.values() if agent.attempts or agent.spent.counted)
+        return together(
+            agent.spent for agent in self.agents.values() if agent.attempts or agent.spent.counted
+        )
 
     def spans(self, label: str, end: float = 0.0) -> tuple[Span, ...]:
         """How an agent's time went, up to `end` or the team's end: without gaps, from its first start."""

@@ -34,7 +34,7 @@ def shown(view: View, rows: int, columns: int, now: float = 0.0) -> str:
     """What a terminal is sent, without colors."""
     out = io.StringIO()
     console = Console(file=out, width=columns, force_terminal=True, color_system="truecolor")
-    console.print(render(view, rows, columns, now))
+    console.print(render(view, rows, now=now))
     return STYLE.sub("", out.getvalue())
 
 
@@ -77,7 +77,7 @@ def test_the_view_tells_tasks_tokens_costs_and_the_time_that_the_clock_shows() -
     row = next(line for line in text.splitlines() if "claude-1 " in line)
     assert re.search(r"○ waiting .* 1\.0k +400 +100 +\$0\.25 +1 ", row)
     assert "3 min 20 s Mend the parser" in text
-    assert "1.5k in, 150 out · at least $0.25" in text
+    assert "1.6k tokens, at least $0.25 · 2 ready" in text
     assert re.search("E2 +fact +claude-1 +rejected +quotes: some words", text)
 
 

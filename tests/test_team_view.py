@@ -17,6 +17,7 @@ from delm_client.team.record import (
     Holds,
     Joined,
     Line,
+    Noted,
     RunIs,
     Said,
     Spent,
@@ -54,14 +55,15 @@ def test_an_agent_goes_through_its_states() -> None:
         (6, Holds()),
         (7, Ended(1)),
         (8, Started("claude", 8, 2)),
-        (9, Ended(1, f"{GIVEN_UP} after 3 starts")),
+        (9, Ended(1, "the key is refused")),
+        (9, Noted(f"{ME} ended twice in a row and {GIVEN_UP}.")),
     ]
     for after_s, what in events:
         view.hear(Line(START + after_s, ME, what))
         passed.append(view.agents[ME].state)
     assert passed == [
         State.STARTING, State.STARTING, State.JOINED, State.WORKING, State.VERIFYING, State.WORKING,
-        State.WAITING, State.ENDED, State.WAITING, State.GIVEN_UP,
+        State.WAITING, State.ENDED, State.WAITING, State.ENDED, State.GIVEN_UP,
     ]  # fmt: skip
     assert view.agents[ME].restarts == 1
 
@@ -149,13 +151,14 @@ def test_the_share_of_waiting_is_of_the_time_with_a_process() -> None:
         ([Spent(10, 1, 0, 0.5), Spent(10, 1, 0, None)], None, "at least $0.50"),
         ([Spent(10, 1, 0, None), Spent(0, 0, 0, 0.5)], 0.5, "$0.50"),
         ([Spent(10, 1, 0, None), Started("c", 2, 2), Spent(0, 0, 0, 0.5)], None, "at least $0.50"),
-        ([Spent(10, 1, 0, None), Spent(10, 1, 0, 0.5)], None, "at least $0.50"),
+        ([Spent(10, 1, 0, None), Spent(10, 1, 0, 0.5)], 0.5, "$0.50"),
+        ([Spent(1, 1, 0, 0.25), Spent(1, 1, 0, None), Spent(1, 1, 0, 0.25)], None, "at least $0.50"),
         ([Spent(10, 1, 0, 0.0)], 0.0, "$0.00"),
-        ([Spent(10, 1, 0, float("nan")), Spent(1, 1, 0, 0.5)], None, "at least $0.50"),
+        ([Spent(1, 1, 0, 0.5), Spent(10, 1, 0, float("nan"))], None, "at least $0.50"),
     ],
     ids=[
         "nothing told", "all known", "unknown", "partly", "billed at the end", "the bill of another process",
-        "a later cost", "free", "nonsense",
+        "a bill with the rest of the tokens", "one step of several unknown", "free", "nonsense",
     ],
 )  # fmt: skip
 def test_an_unknown_cost_stays_unknown(events: list[Event], cost_usd: float | None, cost: str) -> None:

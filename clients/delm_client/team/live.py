@@ -1,9 +1,10 @@
 """What the terminal shows of a team at work, and the one-line forms for where there is no terminal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -47,6 +48,7 @@ ENTRY_MARKS = {
 }
 WIDE_COLUMNS = 110
 LABEL_COLUMNS = 14
+SUBJECT_COLUMNS = 30
 GROWTH_COLUMNS = 16
 BLOCKS = "▁▂▃▄▅▆▇█"
 NOTES = 2
@@ -55,15 +57,30 @@ FRAMES = 9
 LINE_CHARS = 200
 
 
-def render(view: View, rows: int, columns: int = 80, now: float = 0.0) -> RenderableType:
+def render(view: View, rows: int, columns: int = 0, now: float = 0.0) -> RenderableType:
     """The team as it is, within `rows` rows: the newest lines of everything stay visible.
 
     Args:
         view: What is known.
         rows: At most so many; below 14 the lower frames are cut.
-        columns: How wide it is; from 110 on agents have columns for their tokens.
+        columns: How wide it is, by default as wide as where it is printed; from 110 on there is more to read.
         now: The time that the clock shows, in seconds since 1970; by default that of the latest event.
     """
+    return _Screen(view, rows, columns, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    view: View
+    rows: int
+    columns: int
+    now: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _screen(self.view, self.rows, self.columns or options.max_width, self.now)
+
+
+def _screen(view: View, rows: int, columns: int, now: float) -> RenderableType:
     notes = [_trouble(one) for one in _latest(view, NOTES)]
     room = max(3, rows - FRAMES - len(notes))
     agents = min(max(1, len(view.agents)), max(1, room // 2))
@@ -107,13 +124,15 @@ def _counts(view: View) -> Table:
     line = Table.grid(padding=(0, 2))
     for gives_way in (False, False, True):
         line.add_column(no_wrap=not gives_way)
-    rest = ", ".join(f"{count} {printable(state)}" for state, count in view.tasks.items() if state != "done")
+    rest = ", ".join(
+        f"{count} {printable(state)}" for state, count in view.tasks.items() if state != "done" and count
+    )
     line.add_row(
         ProgressBar(
-            total=max(1, total), completed=done, width=16, complete_style="green", finished_style="green"
+            total=max(1, total), completed=done, width=12, complete_style="green", finished_style="green"
         ),
         Text(f"{done} of {plural(total, 'task')} done"),
-        one_row(Text(" · ".join(filter(None, [rest, _money(view.spent)])), style="dim")),
+        one_row(Text(" · ".join(filter(None, [_money(view.spent), rest])), style="dim")),
     )
     return line
 
@@ -121,7 +140,7 @@ def _counts(view: View) -> Table:
 def _money(spent: Tally) -> str:
     if not spent.counted:
         return ""
-    return f"{shortly(spent.input_tokens)} in, {shortly(spent.output_tokens)} out · {spent.cost}"
+    return f"{shortly(spent.input_tokens + spent.output_tokens)} tokens, {spent.cost}"
 
 
 # -- the frames ----------------------------------------------------------------------------------
@@ -147,7 +166,7 @@ def _agents(view: View, rows: int, columns: int) -> RenderableType:
     table.expand = True
     shown = _shown(list(view.agents.values()), rows)
     for agent in shown:
-        table.add_row(*_agent_cells(agent), *_spent_cells(agent, wide))
+        table.add_row(*_agent_cells(agent, wide), *_spent_cells(agent, wide))
     if len(shown) < len(view.agents):
         table.add_row(Text(f"and {len(view.agents) - len(shown)} more", style="dim"))
     return table
@@ -161,22 +180,25 @@ def _shown(agents: list[AgentView], rows: int) -> list[AgentView]:
     return [agent for agent in agents if agent.label in chosen]
 
 
-def _agent_cells(agent: AgentView) -> list[Text]:
+def _agent_cells(agent: AgentView, wide: bool) -> list[Text]:
     mark, style = STATES[agent.state]
     return [
         Text(shortened(printable(agent.label), LABEL_COLUMNS)),
         Text(f"{mark} {agent.state}", style=style),
         Text(printable(agent.task) if agent.alive else ""),
-        one_row(Text(printable(_doing(agent)), style="" if agent.alive else "dim")),
+        one_row(Text(printable(_doing(agent, wide)), style="" if agent.alive else "dim")),
     ]
 
 
-def _doing(agent: AgentView) -> str:
-    """What it is at, in a few words: why it ended, else its latest words or tool after its subject."""
+def _doing(agent: AgentView, wide: bool) -> str:
+    """Why it ended; else its latest words or tool, after its task's subject where there is room for both."""
     if not agent.alive:
         return exit_text(agent.ended) if agent.ended else ""
     tool = " ".join(filter(None, [agent.tool, agent.tool_detail])) if agent.used_last else ""
-    return " · ".join(filter(None, [agent.subject, tool or agent.words]))
+    latest = tool or agent.words
+    if not wide:
+        return latest or agent.subject
+    return " · ".join(filter(None, [shortened(agent.subject, SUBJECT_COLUMNS), latest]))
 
 
 def _spent_cells(agent: AgentView, wide: bool) -> list[str]:

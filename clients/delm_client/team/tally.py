@@ -28,12 +28,13 @@ class Tally:
     unpriced: bool = False
     partial: bool = False
     _unbilled: bool = False
+    _billed: bool = False
 
     def add(self, spent: Spent) -> None:
         """Count what an agent reports.
 
-        A cost without tokens is a bill, as some clients send it at the end: it covers what the same
-        process reported without a cost.
+        Some clients send a bill at the end. So a cost without tokens, and the first cost that a process
+        reports, covers what the same process reported without one.
         """
         self.counted = True
         self.input_tokens += max(0, spent.input_tokens)
@@ -42,13 +43,15 @@ class Tally:
         tokens = bool(spent.input_tokens or spent.output_tokens)
         if spent.cost_usd is not None and 0 <= spent.cost_usd < inf:
             self.known_usd += spent.cost_usd
-            self.unpriced = self.unpriced and (tokens or self._unbilled)
+            if not tokens or not self._billed:
+                self.unpriced = self._unbilled
+            self._billed = True
         elif tokens:
             self.unpriced = True
 
     def next_process(self) -> None:
         """What comes now is of another process, whose bill covers nothing of the one before."""
-        self._unbilled = self.unpriced
+        self._unbilled, self._billed = self.unpriced, False
 
     @property
     def cost_usd(self) -> float | None:

@@ -30,8 +30,10 @@ from delm_client.team.spans import Activity, Life, Span, times
 from delm_client.team.tally import Tally, together
 
 VERIFY = "verify"
-GIVEN_UP = "given up"
-"""How the reason begins for which an agent is not started again."""
+GIVEN_UP = "is given up"
+"""What the launcher's note says of an agent that it does not start again."""
+ASKED = "ended by the launcher"
+"""How the reason of an end begins that the launcher wanted."""
 _SHAPES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
 
@@ -78,6 +80,7 @@ class AgentView:
     tools: int = 0
     spent: Tally = field(default_factory=Tally)
     ended: Ended | None = None
+    given_up: bool = False
     admitted: int = 0
     rejected: int = 0
     life: Life = field(default_factory=Life)
@@ -95,7 +98,7 @@ class AgentView:
         if not self.alive:
             if self.ended is None:
                 return State.STARTING
-            return State.GIVEN_UP if self.ended.reason.startswith(GIVEN_UP) else State.ENDED
+            return State.GIVEN_UP if self.given_up else State.ENDED
         if self.task:
             return State.VERIFYING if self.kind == VERIFY else State.WORKING
         if self.has_held:
@@ -109,7 +112,7 @@ class AgentView:
             self.alive = True
         match what:
             case Started():
-                self.alive, self.joined = True, False
+                self.alive, self.joined, self.given_up = True, False, False
                 self.harness = what.harness
                 self.spent.next_process()
                 self.attempts = max(self.attempts + 1, what.attempt)
@@ -215,6 +218,8 @@ class View:
                 self.tasks = dict(what.tasks)
             case Noted():
                 self.notes.append(Trouble(at, label, "note", what.text))
+                if label in self.agents and not self.agents[label].alive and GIVEN_UP in what.text:
+                    self.agents[label].given_up = True
             case _:
                 self._note_trouble(at, label, what)
                 if label:
@@ -228,7 +233,7 @@ class View:
                 self.troubles.append(Trouble(at, label, "no connection", what.detail))
             case Started() if what.attempt > 1:
                 self.troubles.append(Trouble(at, label, "restart", f"attempt {what.attempt}"))
-            case Ended() if what.code:
+            case Ended() if what.code and not what.reason.startswith(ASKED):
                 self.troubles.append(Trouble(at, label, "ended", exit_text(what)))
             case _:
                 pass

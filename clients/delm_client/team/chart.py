@@ -18,6 +18,8 @@ VISIBLE_PARTS = 1200
 """A span shorter than this part of the figure is drawn together with its neighbours."""
 LABELLED_PERCENT = 5.0
 TICKS_AT_MOST = 6
+MARKS_AT_MOST = 30
+"""A lane with more marks has them as ticks below its bars, which they would hide."""
 STEPS_S = (
     0.1,
     0.2,
@@ -74,6 +76,7 @@ class Lane:
     y: int
     bars: tuple[Bar, ...]
     marks: tuple[Mark, ...]
+    crowded: bool
     share: str
 
 
@@ -149,6 +152,7 @@ def _lane(view: View, label: str, index: int, scale: _Scale) -> Lane:
         y=LANE_PX * index,
         bars=tuple(_bar(span, scale) for span in coarse(spans, least_s)),
         marks=tuple(_mark(one, scale) for one in decided),
+        crowded=len(decided) > MARKS_AT_MOST,
         share=percent(waiting_share(times(spans))),
     )
 

@@ -173,7 +173,9 @@ def _subtitle(found: Figures) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return shortened(text, TEXT_CHARS).strip().splitlines()
+    """A text of several lines, with one empty line at most between two of them."""
+    lines = [line.strip() for line in shortened(text, TEXT_CHARS).strip().splitlines()]
+    return [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
 
 
 def _take(facts: TeamFacts) -> list[str]:

@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.live import Live
 
 from delm_client import demo as demos
-from delm_client import screen
+from delm_client import screen, terminal
 from delm_client.git import GitError
 from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
 from delm_client.scene import Scene
 from delm_client.session import BoardError
-from delm_client.terminal import printable
 from delm_client.words import plural
 
 app = typer.Typer(
@@ -173,7 +172,7 @@ async def _show(scene: Scene, *, picture: Picture) -> None:
                 else:
                     for verdict in scene.verdicts[told:]:
                         line = f"{verdict['state']} {verdict['entry']} {verdict['edit']}"
-                        out.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+                        out.print(terminal.printable(line), highlight=False, markup=False, soft_wrap=True)
                     told = len(scene.verdicts)
                 if scene.decided > len(scene.targets) / 2:
                     picture.save(scene)

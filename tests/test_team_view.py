@@ -23,7 +23,7 @@ from delm_client.team.record import (
     Spent,
     Started,
 )
-from delm_client.team.spans import Activity, Life, Span, coarse, times, waiting_share
+from delm_client.team.spans import Activity, Life, Span, awaiting_gate_s, coarse, times, waiting_share
 from delm_client.team.tally import duration, shortly, usd
 from delm_client.team.view import GIVEN_UP, State, View
 from tests.team_story import START, facts, seen, story, told
@@ -91,14 +91,22 @@ def test_a_record_that_lost_its_beginning_is_read_from_where_it_begins() -> None
 # -- times ---------------------------------------------------------------------------------------
 
 EVENTS = st.one_of(
-    st.just(Started("claude", 1, 1)),
+    st.just(Started("claude", 2, 2)),
     st.just(Joined()),
     st.just(Faulted("x")),
     st.just(Ended(0)),
+    st.builds(
+        Entered, st.sampled_from(["E1", "E2"]), st.just("fact"), st.sampled_from(["pending", "admitted"])
+    ),
     st.builds(Holds, st.sampled_from(["", "T1", "T2"]), st.sampled_from(["work", "verify", "decide"])),
 )
 MOMENTS = st.floats(0, 1000, allow_nan=False)
-LIVES = st.lists(st.tuples(MOMENTS, EVENTS), min_size=1, max_size=40)
+BEGIN: Event = Started("claude", 1, 1)
+LIVES = st.builds(
+    lambda begin_s, rest: [(begin_s, BEGIN), *rest],
+    MOMENTS,
+    st.lists(st.tuples(MOMENTS, EVENTS), max_size=40),
+)
 
 
 @given(LIVES, MOMENTS)
@@ -126,6 +134,25 @@ def test_a_coarse_picture_covers_the_same_time_with_parts_that_can_be_seen(
         span.length_s >= least_s for span in spans
     )
     assert {span for span in spans if span.length_s >= least_s} <= set(drawn)
+
+
+def test_waiting_for_a_decision_on_an_own_entry_is_told_from_waiting_for_work() -> None:
+    view = lived(
+        (0, Started("claude", 7, 1)),
+        (10, Holds("T1", "work", "one")),
+        (20, Entered("E1", "patch", "pending", "", "so")),
+        (22, Holds()),
+        (25, Entered("E2", "fact", "pending", "", "so")),
+        (30, Entered("E1", "patch", "admitted", "executed", "so")),
+        (40, Entered("E2", "fact", "rejected", "", "so")),
+    )
+    spans = view.spans(ME, START + 50)
+    assert [(span.activity.value, span.awaits, span.length_s) for span in spans] == [
+        ("waiting", "", 10), ("working", "", 12), ("waiting", "E1", 8), ("waiting", "E2", 10),
+        ("waiting", "", 10),
+    ]  # fmt: skip
+    assert awaiting_gate_s(spans) == 18
+    assert [bar.gate for bar in drawn(view).lanes[0].bars] == [False, False, True, True]
 
 
 def test_the_share_of_waiting_is_of_the_time_with_a_process() -> None:

@@ -50,11 +50,15 @@ CELLS = {Activity.WORKING: "█", Activity.VERIFYING: "▒", Activity.WAITING: "
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A span in the figure; `label` is its task where that fits, `title` what pointing at it tells."""
+    """A span in the figure; `label` is its task where that fits, `title` what pointing at it tells.
+
+    `gate` tells waiting for a decision on an own entry from other waiting.
+    """
 
     x: float
     width: float
     activity: Activity
+    gate: bool
     label: str
     title: str
 
@@ -160,12 +164,14 @@ def _lane(view: View, label: str, index: int, scale: _Scale) -> Lane:
 def _bar(span: Span, scale: _Scale) -> Bar:
     x, beyond = scale.x(span.start), scale.x(span.end)
     width = round(beyond - x, 3)
-    told = " ".join(filter(None, [span.activity.value, span.task]))
+    awaits = f"while {span.awaits} is checked" if span.awaits else ""
+    told = " ".join(filter(None, [span.activity.value, span.task, awaits]))
     title = f"{told}, {duration(span.length_s)}, from {duration(span.start - scale.begin)} on"
     return Bar(
         x=x,
         width=width,
         activity=span.activity,
+        gate=bool(span.awaits),
         label=span.task if width >= LABELLED_PERCENT else "",
         title=f"{title}: {span.subject}" if span.subject else title,
     )

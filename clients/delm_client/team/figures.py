@@ -7,7 +7,7 @@ from typing import Any
 
 from delm_client.team import economics
 from delm_client.team.record import Line, TeamFacts
-from delm_client.team.spans import Activity, Span, waiting_share
+from delm_client.team.spans import Activity, Span, awaiting_gate_s, waiting_share
 from delm_client.team.tally import Tally
 from delm_client.team.view import AgentView, EntryView, Trouble, View, exit_text
 
@@ -41,6 +41,7 @@ class AgentFigures:
     spent: Tally
     times: Mapping[Activity, float]
     share: float | None
+    awaiting_gate_s: float
     spans: tuple[Span, ...]
 
 
@@ -70,6 +71,11 @@ class Figures:
     stats: Mapping[str, Any]
     wrong: tuple[Wrong, ...]
     notes: tuple[Wrong, ...]
+
+    @property
+    def awaiting_gate_s(self) -> float:
+        """How long agents waited for decisions on entries of their own, in all."""
+        return sum(agent.awaiting_gate_s for agent in self.agents)
 
     @property
     def relied_on(self) -> list[EntryView]:
@@ -134,6 +140,7 @@ def _agent(view: View, agent: AgentView) -> AgentFigures:
         spent=agent.spent,
         times=spent,
         share=waiting_share(spent),
+        awaiting_gate_s=awaiting_gate_s(spans),
         spans=spans,
     )
 
@@ -199,7 +206,11 @@ def as_json(found: Figures) -> dict[str, Any]:
         "entries": [_entry_json(entry) for entry in found.entries],
         "refusals": dict(found.refusals),
         "agents": [_agent_json(agent) for agent in found.agents],
-        "total": {**_spent_json(found.spent), **_times_json(found.times, found.share)},
+        "total": {
+            **_spent_json(found.spent),
+            **_times_json(found.times, found.share),
+            "waiting_for_gate_s": round(found.awaiting_gate_s, 3),
+        },
         "troubles": [_wrong_json(one) for one in found.wrong],
         "notes": [_wrong_json(one) for one in found.notes],
         "unread_events": view.unread,
@@ -229,10 +240,18 @@ def _agent_json(agent: AgentFigures) -> dict[str, Any]:
         "rejected": agent.rejected,
         **_spent_json(agent.spent),
         **_times_json(agent.times, agent.share),
-        "spans": [
-            {"activity": span.activity.value, "start": span.start, "end": span.end, "task": span.task}
-            for span in agent.spans
-        ],
+        "waiting_for_gate_s": round(agent.awaiting_gate_s, 3),
+        "spans": [_span_json(span) for span in agent.spans],
+    }
+
+
+def _span_json(span: Span) -> dict[str, Any]:
+    return {
+        "activity": span.activity.value,
+        "start": span.start,
+        "end": span.end,
+        "task": span.task,
+        "awaits": span.awaits,
     }
 
 

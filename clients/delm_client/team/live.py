@@ -105,10 +105,11 @@ def _screen(view: View, rows: int, columns: int, now: float) -> RenderableType:
 def _head(view: View, now: float) -> Table:
     state = view.run_state or "opening"
     goal = view.facts.goal if view.facts else ""
+    bad = state in {"stalled", "cancelled"}
     cells = [
-        Text(printable(state), style="bold red" if state in {"stalled", "cancelled"} else "bold green"),
+        Text(printable(state), style="bold red" if bad else "bold green"),
         Text(duration(now - view.started_at) if view.started_at else "", style="dim"),
-        one_row(Text(printable(view.run_reason or goal))),
+        one_row(Text(printable(view.run_reason if bad else goal))),
     ]
     if view.simulated:
         cells.insert(0, Text(" SIMULATED ", style="bold black on yellow"))
@@ -191,9 +192,14 @@ def _agent_cells(agent: AgentView, wide: bool) -> list[Text]:
 
 
 def _doing(agent: AgentView, wide: bool) -> str:
-    """Why it ended; else its latest words or tool, after its task's subject where there is room for both."""
+    """Why it ended, or which check it waits for.
+
+    Else its latest words or tool, after its task's subject where there is room for both.
+    """
     if not agent.alive:
         return exit_text(agent.ended) if agent.ended else ""
+    if agent.pending and not agent.task:
+        return f"while {next(iter(agent.pending))} is checked"
     tool = " ".join(filter(None, [agent.tool, agent.tool_detail])) if agent.used_last else ""
     latest = tool or agent.words
     if not wide:

@@ -25,13 +25,18 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of an agent's time: `start` and `end` in seconds since 1970."""
+    """A stretch of an agent's time: `start` and `end` in seconds since 1970.
+
+    `awaits` is the agent's own entry that is not decided on while it waits: then it is the gate that it
+    waits for, else the queue.
+    """
 
     activity: Activity
     start: float
     end: float
     task: str = ""
     subject: str = ""
+    awaits: str = ""
 
     @property
     def length_s(self) -> float:
@@ -40,7 +45,8 @@ class Span:
 
     def goes_on(self, other: "Span") -> bool:
         """Whether another span is more of the same."""
-        return (self.activity, self.task) == (other.activity, other.task)
+        own = (self.activity, self.task, self.awaits)
+        return own == (other.activity, other.task, other.awaits)
 
 
 @dataclass
@@ -50,10 +56,12 @@ class Life:
     _ended: list[Span] = field(default_factory=list)
     _current: Span | None = None
 
-    def become(self, activity: Activity, at: float, task: str = "", subject: str = "") -> None:
+    def become(
+        self, activity: Activity, at: float, task: str = "", subject: str = "", awaits: str = ""
+    ) -> None:
         """The agent does this from now on; a time before the last one counts as the last one."""
         current = self._current
-        coming = Span(activity, at, at, task, subject)
+        coming = Span(activity, at, at, task, subject, awaits)
         if current is not None:
             if current.goes_on(coming):
                 return
@@ -78,6 +86,11 @@ def times(spans: Iterable[Span]) -> Mapping[Activity, float]:
     for span in spans:
         found[span.activity] += span.length_s
     return found
+
+
+def awaiting_gate_s(spans: Iterable[Span]) -> float:
+    """Seconds of waiting for a decision on an entry of one's own."""
+    return sum(span.length_s for span in spans if span.awaits)
 
 
 def waiting_share(spent: Mapping[Activity, float]) -> float | None:

@@ -83,6 +83,8 @@ class AgentView:
     given_up: bool = False
     admitted: int = 0
     rejected: int = 0
+    pending: dict[str, None] = field(default_factory=dict)
+    """Its entries that are not decided on, oldest first."""
     life: Life = field(default_factory=Life)
     tasks: dict[str, str] = field(default_factory=dict)
     """What it has held: subject by task."""
@@ -132,7 +134,28 @@ class AgentView:
                 self.alive, self.ended = False, what
             case _:
                 pass
-        self.life.become(self._activity(), at, *((self.task, self.subject) if self.alive else ()))
+        self._live_on(at)
+
+    def entered(self, at: float, entry: str, state: str, before: str) -> None:
+        """An entry of its own is in this state, after it was in that one (or none)."""
+        self.admitted += state == "admitted" and before in {"", "pending"}
+        self.rejected += state == "rejected"
+        if state == "pending":
+            self.pending[entry] = None
+        else:
+            self.pending.pop(entry, None)
+        if self.alive:
+            self._live_on(at)
+
+    def _live_on(self, at: float) -> None:
+        activity = self._activity()
+        match activity:
+            case Activity.WAITING:
+                self.life.become(activity, at, awaits=next(iter(self.pending), ""))
+            case Activity.GONE:
+                self.life.become(activity, at)
+            case _:
+                self.life.become(activity, at, self.task, self.subject)
 
     def _hold(self, what: Holds) -> None:
         self.task, self.kind, self.subject = what.task, what.kind, what.subject
@@ -257,8 +280,7 @@ class View:
             self.verdicts.append(entry)
         author = self.agents.get(entry.agent)
         if author is not None:
-            author.admitted += what.state == "admitted" and (before is None or before.state == "pending")
-            author.rejected += what.state == "rejected"
+            author.entered(at, what.entry, what.state, before.state if before else "")
         change = (what.state == "admitted") - (before is not None and before.state == "admitted")
         if change:
             self.live += change

@@ -81,7 +81,7 @@ def test_the_view_tells_tasks_tokens_costs_and_the_time_that_the_clock_shows() -
     assert re.search("E2 +fact +claude-1 +rejected +quotes: some words", text)
 
 
-def test_an_agent_that_waits_for_a_check_is_shown_to() -> None:
+def test_an_agent_that_waits_for_a_check_says_so() -> None:
     assert "while E1 is checked" in shown(seen(told([
         (1, "claude-1", Started("claude", 1, 1)),
         (2, "claude-1", Entered("E1", "patch", "pending", "attested", "so it is")),

@@ -137,6 +137,7 @@ def _page(found: Figures) -> dict[str, Any]:
         "tiles": _tiles(found),
         "chart": drawn,
         "lane_px": chart.LANE_PX,
+        "growth_px": chart.GROWTH_PX,
         "strips": _strips(found),
         "cells": {activity.value: cell for activity, cell in chart.CELLS.items()},
         "Activity": Activity,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from delm_client import demo as demos
-from delm_client import screen
+from delm_client import screen, terminal
 from delm_client.git import GitError
 from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
@@ -172,7 +172,7 @@ async def _show(scene: Scene, *, picture: Picture) -> None:
                 else:
                     for verdict in scene.verdicts[told:]:
                         line = f"{verdict['state']} {verdict['entry']} {verdict['edit']}"
-                        out.print(screen.printable(line), highlight=False, markup=False, soft_wrap=True)
+                        out.print(terminal.printable(line), highlight=False, markup=False, soft_wrap=True)
                     told = len(scene.verdicts)
                 if scene.decided > len(scene.targets) / 2:
                     picture.save(scene)

@@ -7,7 +7,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich import markup
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from delm_client.scene import AgentView, Scene
 from delm_client.session import server_name
+from delm_client.terminal import escape, grid, one_row, printable
 from delm_client.words import plural, shortened
 
 PHASES = {"working": "cyan", "checking": "magenta", "waiting": "yellow", "starting": "dim", "gone": "dim"}
@@ -28,33 +28,9 @@ FRAMES = 8
 NOTES = 2
 
 
-def printable(text: str) -> str:
-    """Text of agents for a terminal: one line of printable characters."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
-def escape(text: str) -> str:
-    """Text of agents where markup is read."""
-    return markup.escape(printable(text))
-
-
-def _grid(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        # Where it is narrow, a column that may wrap gives way first; its cells are cut to one row.
-        table.add_column(heading, no_wrap=heading != "task")
-    return table
-
-
-def _line(text: Text) -> Text:
-    """One row, cut at the width that there is."""
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text
-
-
 def live(scene: Scene, rows: int = PICTURE_ROWS) -> RenderableType:
     """The scene while the team works, within `rows` rows: the newest lines of everything stay visible."""
-    notes = [_line(Text(printable(note), style="yellow")) for note in scene.notes[-NOTES:]]
+    notes = [one_row(Text(printable(note), style="yellow")) for note in scene.notes[-NOTES:]]
     room = max(3, rows - FRAMES - len(notes))
     agents = min(len(scene.agents), max(1, room // 2))
     context = max(1, (room - agents) // 2)
@@ -83,7 +59,7 @@ def _head(scene: Scene) -> Table:
             finished_style="green",
         ),
         Text(f"{time.monotonic() - scene.started:.0f} s", style="dim"),
-        _line(Text(scene.queue_line, style="dim")),
+        one_row(Text(scene.queue_line, style="dim")),
     )
     return head
 
@@ -96,7 +72,7 @@ def save(scene: Scene, picture: Path) -> None:
 
 
 def _agents(scene: Scene, rows: int) -> Table:
-    table = _grid("agent", "state", "mutants", "admitted", "rejected", "task")
+    table = grid("agent", "state", "mutants", "admitted", "rejected", "task", gives_way="task")
     views = list(scene.agents.values())
     shown = views if len(views) <= rows else views[: max(0, rows - 1)]
     for view in shown:
@@ -106,7 +82,7 @@ def _agents(scene: Scene, rows: int) -> Table:
             str(view.mutants_before + view.mutants),
             str(view.admitted),
             str(view.rejected),
-            _line(Text(printable(view.target))),
+            one_row(Text(printable(view.target))),
         )
     if len(shown) < len(views):
         table.add_row(f"[dim]and {len(views) - len(shown)} more[/]")
@@ -122,7 +98,7 @@ def _verdicts(scene: Scene, rows: int) -> RenderableType:
         line = Text.assemble(
             ("✓ ", "green") if good else ("✗ ", "red"), f"{verdict['entry']} ", printable(verdict["edit"])
         )
-        lines.append(_line(line))
+        lines.append(one_row(line))
     return Group(*lines)
 
 
@@ -131,7 +107,7 @@ def _context(scene: Scene, rows: int) -> RenderableType:
     if not scene.context:
         return Text("empty so far", style="dim")
     lines = (re.sub(r"scope «[^»]*» ", "", printable(line)) for line in scene.context[-rows:])
-    return Group(*[_line(Text(line)) for line in lines])
+    return Group(*[one_row(Text(line)) for line in lines])
 
 
 def summary(
@@ -222,7 +198,7 @@ def _print_time(console: Console, scene: Scene) -> None:
     times = {"working": "worked s", "checking": "checking s", "waiting": "waited s"}
     parts = [f"[{PHASES[phase]}]{heading}[/]" if wide else heading for phase, heading in times.items()]
     headings = ["agent", *parts, "mutants", "repaired", "ended"]
-    table = _grid(*headings, *(["where its time went"] if wide else []))
+    table = grid(*headings, *(["where its time went"] if wide else []))
     for view in scene.agents.values():
         spent = view.spent_s
         table.add_row(

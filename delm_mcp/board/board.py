@@ -33,6 +33,7 @@ from delm_mcp.domain.model import (
     TaskState,
 )
 from delm_mcp.domain.policy import Policy
+from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, Refused
 from delm_mcp.store.base import Store
 
@@ -61,6 +62,7 @@ class Board:
         ids: Where names and secrets come from.
         checker: What runs the checks that look beyond the board.
         settings: How this process waits.
+        reach: How its callers get at the commits of its repository.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Board:
         ids: Ids | None = None,
         checker: Checker,
         settings: Settings | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.ids = ids or RandomIds()
         self.checker = checker
         self.settings = settings or Settings()
+        self.reach = reach or Reach()
         self._waiter = Waiter(store, clock, self._read, self.settings)
 
     @property
@@ -93,12 +97,14 @@ class Board:
     async def _write(self, name: str, actor: str, action: Callable[[Operation], T]) -> T:
         now = self.clock()
         with _readable():
-            return await self.store.write(name, actor, now, lambda tx: action(Operation(tx, now, self.ids)))
+            return await self.store.write(
+                name, actor, now, lambda tx: action(Operation(tx, now, self.ids, self.reach))
+            )
 
     async def _read(self, action: Callable[[Operation], T]) -> T:
         now = self.clock()
         with _readable():
-            return await self.store.read(lambda tx: action(Operation(tx, now, self.ids)))
+            return await self.store.read(lambda tx: action(Operation(tx, now, self.ids, self.reach)))
 
     # -- the owner -------------------------------------------------------------------------------
 

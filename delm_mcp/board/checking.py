@@ -36,6 +36,7 @@ from delm_mcp.domain.model import (
     Entry,
     EntryId,
     EntryState,
+    Kind,
     Receipt,
     Run,
     RunId,
@@ -43,9 +44,10 @@ from delm_mcp.domain.model import (
     Source,
     Verdict,
 )
+from delm_mcp.domain.patches import AS_TEXT
 from delm_mcp.domain.policy import CheckName, Policy, parse
 from delm_mcp.domain.text import one_line
-from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, Refused
+from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, NotFound, Refused
 from delm_mcp.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -110,7 +112,12 @@ class Checker:
         } - {""}
         if not named or not run.repo:
             return ""
-        commits = {await self.examiner.resolve(run, name) for name in named}
+        try:
+            commits = {await self.examiner.resolve(run, name) for name in named}
+        except NotFound as error:
+            if proposal.kind is Kind.PATCH:
+                raise NotFound(error.problem, f"{error.hint} {AS_TEXT}") from None
+            raise
         if len(commits) > 1:
             raise InvalidInput("The command evidence names several commits.", "Propose one commit at a time.")
         return commits.pop()

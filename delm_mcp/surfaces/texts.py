@@ -132,8 +132,8 @@ def _proposed(answer: Proposed) -> list[str]:
     lines += [f"{waits}: {reason}" for reason in answer.reasons]
     lines += [f"in conflict with: {conflict}" for conflict in answer.conflicts]
     lines += [f"warning: {warning}" for warning in answer.warnings]
-    if answer.head:
-        lines.append(f"head is {answer.head}: `git merge {answer.head}` brings your worktree up to it")
+    if answer.to_head:
+        lines.append(answer.to_head)
     if answer.task_state:
         lines.append(f"your task is {answer.task_state}")
     return lines

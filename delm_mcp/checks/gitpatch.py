@@ -19,6 +19,8 @@ _DIFF_BYTES_MAX = 8 * 1024 * 1024
 _ALLOCATION_MAX = "64m"
 _PLAIN_MODES = frozenset({"000000", "100644", "100755"})
 _REASONS_MAX = 6
+# Paths that are dangerous on any system are refused on this one too.
+_APPLY = ("-c", "core.protectHFS=true", "-c", "core.protectNTFS=true", "apply")
 # Said before git tries without a merge, which then says what is wrong.
 _NOISE = ("repository lacks the necessary blob", "Falling back to")
 
@@ -52,21 +54,20 @@ async def apply_text(git: GitRunner, base_tree: str, text: str) -> Applied:
     Raises:
         CheckUnavailable: git could not run.
     """
-    content = (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace")
+    # Binary parts end with an empty line, which is easily lost at the end of a text.
+    content = (text.rstrip("\n") + "\n\n").encode("utf-8", "replace")
     with TemporaryDirectory(prefix="delm-index-") as scratch:
         env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         await git.own("read-tree", base_tree, env=env)
         options = ("--cached", "--3way", "--whitespace=nowarn", "-")
-        done = await git.own(
-            *("-c", "core.protectHFS=true", "-c", "core.protectNTFS=true", "apply"),
-            *options,
-            stdin=content,
-            # A delta of a few bytes can ask for any amount of memory.
-            env=env | {"GIT_ALLOC_LIMIT": _ALLOCATION_MAX},
-            ok=(0, 1, 128),
-        )
+        # A delta of a few bytes can ask for any amount of memory.
+        bounded = env | {"GIT_ALLOC_LIMIT": _ALLOCATION_MAX}
+        done = await git.own(*_APPLY, *options, stdin=content, env=bounded, ok=(0, 1, 128))
         if done.exit_code:
             return await _refusal(git, env, done.stderr)
+        listed = await git.own(*_APPLY, "--numstat", "-z", "-", stdin=content, env=bounded, ok=(0, 1, 128))
+        if listed.stdout.count(b"\0") < text.count("\ndiff --git ") + text.startswith("diff --git "):
+            return Applied(problem="parts of it cannot be read, as if they were cut short")
         tree = (await git.own("write-tree", env=env)).stdout.decode("ascii").strip()
     odd = await _odd_paths(git, base_tree, tree)
     if odd:

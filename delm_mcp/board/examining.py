@@ -230,10 +230,10 @@ class Bench:
         item = patches.text_of(entry.kind, entry.evidence)
         if item is not None:
             entry = replace(entry, commit=await patching.committed(self._repo, self._run, entry, item))
-        finding = await self._merged(entry)
-        return replace(finding, commit=entry.commit)
+        return await self._merged(entry)
 
     async def _merged(self, entry: Entry) -> Finding:
+        """A patch with its commit; that of a text is known to the receipt only."""
         head = self._run.head
         merged = await self._repo.merge(head, entry.commit)
         if merged.outcome == "contained":
@@ -252,7 +252,7 @@ class Bench:
                     else ""
                 )
             )
-        changes = await patching.changes(self._repo, head, restored.tree)
+        changes = await patching.changes(self._repo, head, entry.commit, restored.tree)
         cited = {item.ref for item in entry.evidence if item.type == "command"}
         judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
         for spec in sorted(self._specs(), key=lambda spec: spec.name not in cited):

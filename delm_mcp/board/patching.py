@@ -57,7 +57,7 @@ async def committed(repo: GitRepo, run: Run, entry: Entry, item: Evidence) -> st
     )
 
 
-async def changes(repo: GitRepo, head: str, tree: str) -> Changes:
+async def changes(repo: GitRepo, head: str, commit: str, tree: str) -> Changes:
     """What a patch that was merged to `tree` changes at head, to be shown and stored.
 
     A secret in it is not stored.
@@ -66,9 +66,9 @@ async def changes(repo: GitRepo, head: str, tree: str) -> Changes:
     secrets = await to_thread.run_sync(find_secrets, found.text)
     if secrets:
         kinds = ", ".join(sorted(set(secrets)))
-        return Changes(head, "", found.left_out, f"withheld: it contained a secret ({kinds})")
+        return Changes(head, commit, "", found.left_out, f"withheld: it contained a secret ({kinds})")
     note = "some lines end in CR LF, which is not to be seen here" if "\r\n" in found.text else ""
-    return Changes(head, found.text, found.left_out, note)
+    return Changes(head, commit, found.text, found.left_out, note)
 
 
 def named(paths: Sequence[str]) -> str:

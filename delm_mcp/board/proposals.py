@@ -240,7 +240,6 @@ class Finding:
         evidence: The entry's evidence with what the server found out about it.
         head: What the run's head was, and becomes if the entry is admitted; empty for no change.
         detail: The in-toto statement, for the check's row.
-        commit: The commit that the server made of a patch's text.
         flags: What readers are to be warned of in what it found.
     """
 
@@ -249,7 +248,6 @@ class Finding:
     tested_head: str = ""
     new_head: str = ""
     detail: dict[str, object] | None = None
-    commit: str = ""
     flags: tuple[str, ...] = ()
 
 
@@ -301,7 +299,6 @@ def end_check(op: Operation, current: Check, finding: Finding, *, quick: bool) -
         receipts=(*entry.receipts, receipt),
         evidence=finding.evidence if finding.evidence is not None else entry.evidence,
         admitted_as=finding.new_head or entry.admitted_as,
-        commit=finding.commit or entry.commit,
         flags=tuple(dict.fromkeys((*entry.flags, *finding.flags, *unjudged))),
     )
     entry = op.tx.update(entry, judged)

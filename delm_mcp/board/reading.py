@@ -205,7 +205,7 @@ def _unfolded(op: Operation, entry: Entry, level: str, room_tokens: int) -> _Pie
     changes = changes_of(op.tx, entry) if level == "raw" else None
     text = rendering.unfold(entry, level, changes)
     if tokens(text) <= room_tokens:
-        diff = {"diff": changes.text, "diff_base": changes.head} if changes else {}
+        diff = {"commit": changes.commit, "diff": changes.text, "diff_base": changes.head} if changes else {}
         return _Piece(text, {**rendering.facts(entry), **diff})
     needed = min(tokens(text), MAX_BUDGET)
     kept = clipped(text, room_tokens * CHARACTERS_PER_TOKEN)

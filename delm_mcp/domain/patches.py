@@ -71,11 +71,11 @@ def reasons_against(item: Evidence) -> list[str]:
         return [f"{fenced(item.ref)} names no full commit; write patch@<`git merge-base` in full>, or patch"]
     if not text.strip():
         return [f"the patch is empty; {_REMAKE}"]
-    if not _DIFF.search(text):
+    found = [reason for pattern, reason in _REFUSED if pattern.search(text)]
+    if not found and not _DIFF.search(text):
         encoded = _ENCODED.search(text)
         why = f"it is a mail in {encoded[1].lower()}" if encoded else "it has no diff"
         return [f"{why}; {_REMAKE}"]
-    found = [reason for pattern, reason in _REFUSED if pattern.search(text)]
     if len(re.findall(r"^GIT binary patch\r?$", text, re.MULTILINE)) > MAX_BINARIES:
         found.append(f"it changes more than {MAX_BINARIES} binary files; propose them in parts")
     return found[:1]
@@ -87,12 +87,14 @@ class Changes:
 
     Attributes:
         head: The full commit that it was merged into.
+        commit: The full commit of the patch; for a text, the one that the server made of it.
         text: A git diff from there, of whole files.
         left_out: Paths whose changes are not in it, and why.
         note: What is not to be seen in the text.
     """
 
     head: str
+    commit: str
     text: str
     left_out: tuple[str, ...] = ()
     note: str = ""
@@ -106,7 +108,7 @@ def changes_from(stored: Mapping[str, Any] | None) -> Changes | None:
     """What `as_json` made, or None if there is nothing."""
     if not stored:
         return None
-    return Changes(stored["head"], stored["text"], tuple(stored["left_out"]), stored["note"])
+    return Changes(**{**stored, "left_out": tuple(stored["left_out"])})
 
 
 def shown(changes: Changes) -> str:

@@ -133,7 +133,7 @@ def unfold(entry: Entry, level: str, changes: Changes | None = None) -> str:
         place = f" at {item.at['offset']}" if "offset" in item.at else ""
         lines.append(f"evidence {number}: {item.type} {fenced(item.ref)}{place}")
         if changes and is_text(item):
-            lines[-1] += f", applied by the server as commit {entry.commit}"
+            lines[-1] += f", applied by the server as commit {changes.commit}"
         elif item.text and (level == "raw" or item.type != "artifact"):
             lines.append(block(item.text))
     if entry.derived_from:

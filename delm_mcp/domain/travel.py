@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from delm_mcp.domain.model import Entry
-
 _RAW_TOKENS = 20_000
 
 
@@ -20,9 +18,16 @@ class Shares(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A patch that moved a run's head from one full commit to another."""
+    """A patch that moved a run's head, by label, with full commits.
 
-    entry: Entry
+    Attributes:
+        commit: Its own.
+        before: What head was.
+        after: What head became; the patch's commit itself, or a merge of it.
+    """
+
+    label: str
+    commit: str
     before: str
     after: str
 
@@ -60,14 +65,14 @@ class Reach:
             moves: Those that it is told of now, oldest first; at least one.
         """
         merge = f"`git merge {head}`"
-        only = ", ".join(f"`git cherry-pick {_picked(move)}` only {move.entry.label}" for move in moves)
+        only = ", ".join(f"`git cherry-pick {_picked(move)}` only {move.label}" for move in moves)
         here = f"{merge} in your worktree takes all of it, {only}"
         if self.shares is Shares.YES:
             return f"head is {head}: {here}"
         if self.url:
             away = f"{self._fetch(run)}, then {merge} takes all of it, {only}"
         else:
-            labels = ", ".join(move.entry.label for move in moves)
+            labels = ", ".join(move.label for move in moves)
             away = (
                 f"read_context(entries=[{labels}], level=raw, budget_tokens={_RAW_TOKENS}) shows each diff: "
                 "save it without the bars and `git apply --3way` it"
@@ -82,6 +87,6 @@ class Reach:
 
 def _picked(move: Move) -> str:
     """What to tell cherry-pick: a merge against its first parent, or the commits that head ran on to."""
-    if move.after == move.entry.commit:
+    if move.after == move.commit:
         return f"{move.before[:12]}..{move.after[:12]}"
     return f"-m 1 {move.after[:12]}"

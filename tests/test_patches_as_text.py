@@ -350,18 +350,19 @@ async def test_two_clones_exchange_patches_over_http(tmp_path: Path) -> None:
     git(project, "init", "--quiet")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "-m", "Start")
-    check = f"check={sys.executable} -m pytest -q -p no:cacheprovider"
-    words = ("Mend it", "--task", "mend net", "--task", "mend rounded", "--check", check)
-    opened = opened_by_cli(project, *words)
+    nets = f"net={sys.executable} -c 'from prices import net; assert net(0) == 0'"
+    rounds = f"rounded={sys.executable} -c 'from prices import rounded; assert rounded(1.239) == 1.24'"
+    words = ("--task", "mend net", "--task", "mend rounded", "--check", nets, "--check", rounds)
+    opened = opened_by_cli(project, "Mend it", *words)
     board = project / ".delm" / "board.db"
     ada, bob = Elsewhere(project, tmp_path / "ada"), Elsewhere(project, tmp_path / "bob")
     url = ("--repo-url", f"file://{project}", "--commands", "process")
     with anyio.fail_after(60), serving(board, *url) as served:
         async with http_client(served.url) as one, http_client(served.url) as two:
             first, second = await hold(one), await hold(two)
-            mended = await sent(one, first, ada.edit(prices=NET))
+            mended = await sent(one, first, ada.edit(prices=NET), "net")
             assert mended["state"] == "admitted", mended.text
-            rounded = await sent(two, second, bob.edit(prices=ROUNDED))
+            rounded = await sent(two, second, bob.edit(prices=ROUNDED), "rounded")
             assert rounded["state"] == "admitted", rounded.text
             assert f"git merge {rounded['head']}" in rounded.text
 
@@ -386,15 +387,11 @@ async def test_two_clones_exchange_patches_over_http(tmp_path: Path) -> None:
     assert "return round(price, 2)" in exported.out
 
 
-async def sent(client: Client, claim: Said, text: str) -> Said:
-    evidence = [{"type": "artifact", "ref": "patch", "text": text}, {"type": "command", "ref": "check"}]
+async def sent(client: Client, claim: Said, text: str, command: str) -> Said:
+    """Propose a text; the same call again waits on for the verdict."""
+    evidence = [{"type": "artifact", "ref": "patch", "text": text}, {"type": "command", "ref": command}]
     gist = f"Mend the shop for {claim['task']['subject']}"
-    return await do(
-        client,
-        "propose_update",
-        kind="patch",
-        gist=gist,
-        evidence=evidence,
-        lease=claim["lease"],
-        completes=True,
-    )
+    whole = {"kind": "patch", "gist": gist, "evidence": evidence, "lease": claim["lease"], "completes": True}
+    while (answer := await do(client, "propose_update", **whole))["state"] == "pending":
+        pass
+    return answer

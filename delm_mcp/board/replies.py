@@ -26,7 +26,7 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
         conflicts=_conflicts(op, entry) if rejected else (),
         warnings=entry.flags,
         head=run.head if moves else "",
-        to_head=op.reach.to_head(run.id, run.head) if moves else "",
+        to_head=op.reach.to_head(run.id, run.head) if moves and entry.state is not EntryState.PENDING else "",
         task_state=task.state if task else "",
         replayed=replayed,
         version=version,

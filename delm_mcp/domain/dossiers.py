@@ -26,6 +26,7 @@ from delm_mcp.domain.model import (
     Verdict,
     Vote,
 )
+from delm_mcp.domain.patches import is_text
 from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import fenced, one_line, shortened
 
@@ -212,7 +213,8 @@ def _evidence(number: int, item: Evidence, entry: Entry) -> Line:
         place = f", found by the server at {item.at['offset']} in {fenced(_short(source))}"
         tone = Tone.GOOD
     elif item.type in {"artifact", "url"} or not any(r.check == CheckName.QUOTES for r in entry.receipts):
-        place = "" if item.type == "command" else ", not checked by the server"
+        ran = is_text(item) and any(r.check == CheckName.COMMAND for r in entry.receipts)
+        place = "" if item.type == "command" else ", applied" if ran else ", not checked by the server"
     return Line("evidence", f"evidence {number}: {item.type} {fenced(item.ref)}{place}{said}", (facts,), tone)
 
 

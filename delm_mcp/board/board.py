@@ -27,6 +27,7 @@ from delm_mcp.domain.model import (
     Entry,
     EntryId,
     EntryState,
+    Kind,
     Run,
     RunId,
     RunState,
@@ -275,6 +276,8 @@ class Board:
             await self.checker.run_quick(entry_id)
         await self._waiter.until_decided(entry_id)
         answer = await self._read(lambda op: proposed(op, op.entry(entry_id), replayed=replayed))
+        if answer.state == EntryState.ADMITTED and proposal.kind is Kind.PATCH:
+            await self.checker.show_head(answer.run)
         if answer.state == EntryState.REJECTED and answer.task_state == TaskState.READY and lease:
             # The author still waits for this answer, so the task is its own again at once.
             with suppress(Refused):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import anyio
+
 from delm_mcp.checks.gitrunner import GitRunner
 from delm_mcp.checks.processes import TooMuchOutput
 from delm_mcp.domain.text import fenced, shortened
 
-DIFF_CHARS_MAX = 60_000
+DIFF_CHARS_MAX = 90_000  # what a text of MAX_PATCH characters makes fits, with longer names of objects
 _DIFF_BYTES_MAX = 8 * 1024 * 1024
-_ALLOCATION_MAX = "64m"
+_ALLOCATION_BYTES_MAX = 64 * 1024 * 1024
 _PLAIN_MODES = frozenset({"000000", "100644", "100755"})
 _REASONS_MAX = 6
 # Paths that are dangerous on any system are refused on this one too.
@@ -57,11 +59,13 @@ async def apply_text(git: GitRunner, base_tree: str, text: str) -> Applied:
     # Binary parts end with an empty line, which is easily lost at the end of a text.
     content = (text.rstrip("\n") + "\n\n").encode("utf-8", "replace")
     with TemporaryDirectory(prefix="delm-index-") as scratch:
-        env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        index = Path(scratch) / "index"
+        env = {"GIT_INDEX_FILE": str(index)}
         await git.own("read-tree", base_tree, env=env)
         options = ("--cached", "--3way", "--whitespace=nowarn", "-")
-        # A delta of a few bytes can ask for any amount of memory.
-        bounded = env | {"GIT_ALLOC_LIMIT": _ALLOCATION_MAX}
+        # A delta of a few bytes can ask for any amount of memory; of honest parts the index is the largest.
+        limit = _ALLOCATION_BYTES_MAX + 4 * (await anyio.Path(index).stat()).st_size
+        bounded = env | {"GIT_ALLOC_LIMIT": str(limit)}
         done = await git.own(*_APPLY, *options, stdin=content, env=bounded, ok=(0, 1, 128))
         if done.exit_code:
             return await _refusal(git, env, done.stderr)

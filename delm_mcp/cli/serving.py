@@ -95,6 +95,8 @@ def serve(
                 f"--commands {commands} may run agents' code without a sandbox, so not on {host}.",
                 "Use --commands bubblewrap, or off.",
             )
+        if not repo_url.isprintable() or repo_url.startswith("-"):
+            raise ConfigError("--repo-url is no address.", "Give what agents can pass to `git fetch`.")
         reach = Reach(Shares.PERHAPS if is_loopback(host) else Shares.NO, repo_url.strip())
         async with opened(board, commands=commands, create=True, works=True, reach=reach) as served:
             valid = await tokens.active(served.board.store, served.board.clock())

@@ -184,8 +184,8 @@ def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[
         return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
     if item.type == "command":
         return _command_reasons(item, proposal, board)
-    if item is text_of(proposal.kind, proposal.evidence):
-        return reasons_against(item)
+    if proposal.kind is Kind.PATCH and is_text(item):
+        return reasons_against(item, proposal.evidence)
     return _artifact_reasons(item, proposal, board) if item.type == "artifact" else _shape_reasons(item)
 
 

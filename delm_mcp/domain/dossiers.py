@@ -124,9 +124,10 @@ def about(dossier: Dossier, now: float) -> Iterator[Line]:
     yield from (_verification(task) for task in dossier.verifications)
     yield from (_evidence(number, item, entry) for number, item in enumerate(entry.evidence, 1))
     yield from _receipts(dossier)
-    if entry.commit:
-        became = f", head became {entry.admitted_as}" if entry.admitted_as else ""
-        yield Line("", f"commit {entry.commit}{became}", ({"head": entry.admitted_as},))
+    if entry.commit or entry.admitted_as:
+        said = [f"commit {entry.commit}"] if entry.commit else []
+        said += [f"head became {entry.admitted_as}"] if entry.admitted_as else []
+        yield Line("", ", ".join(said), ({"head": entry.admitted_as},))
     yield from (_verdict(vote) for vote in dossier.votes if not vote.is_dispute)
     yield from (_dispute(vote, dossier.cited) for vote in dossier.votes if vote.is_dispute)
     if entry.kind is Kind.FAIL and entry.state is EntryState.ADMITTED:

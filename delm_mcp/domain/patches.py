@@ -64,8 +64,14 @@ def base_of(item: Evidence) -> str:
     return named_base(item) or str(item.at.get("base", ""))
 
 
-def reasons_against(item: Evidence) -> list[str]:
-    """Why a text cannot be a patch, whatever it would be applied to."""
+def reasons_against(item: Evidence, evidence: Sequence[Evidence]) -> list[str]:
+    """Why a text cannot be the patch of a proposal, whatever it would be applied to.
+
+    Args:
+        evidence: All that the proposal has, the text among it.
+    """
+    if sum(map(is_text, evidence)) > 1:
+        return ["it has several patches; put the whole change into one text"]
     base, text = named_base(item), item.text
     if "@" in item.ref and not _BASE.fullmatch(base):
         return [f"{fenced(item.ref)} names no full commit; write patch@<`git merge-base` in full>, or patch"]

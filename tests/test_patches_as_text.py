@@ -18,7 +18,7 @@ from delm_mcp.board.reading import Wanted
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Command, Entry, EntryId, Evidence, Kind
-from delm_mcp.domain.patches import MAX_PATCH, reasons_against
+from delm_mcp.domain.patches import MAX_PATCH, barred, reasons_against
 from delm_mcp.domain.policy import build
 from delm_mcp.domain.travel import Reach, Shares
 from delm_mcp.errors import InvalidInput, NotFound
@@ -135,7 +135,13 @@ async def test_texts_from_two_clones_are_merged_and_each_is_told_how_to_take_the
         ada, bob = Elsewhere(shop.folder, tmp_path / "ada"), Elsewhere(shop.folder, tmp_path / "bob")
         assert (await send(shop, ADA, first, ada.edit(prices=NET))).state == "admitted"
 
-        proposed = await send(shop, BOB, second, bob.edit(prices=ROUNDED), ref=f"patch@{shop.base}")
+        proposed = await send(
+            shop,
+            BOB,
+            second,
+            bob.edit(prices=ROUNDED),
+            ref=f"patch@{shop.base}",
+        )
 
         assert proposed.state == "admitted", proposed.reasons
         head = await shop.head()
@@ -250,6 +256,12 @@ async def test_a_text_cannot_weaken_a_test_leave_the_repository_or_name_a_base_b
             assert proposed.task_state == "leased"
         assert await shop.head() == shop.base
         assert not (shop.folder / ".git" / "hooks" / "x").exists()
+
+
+def test_a_diff_is_shown_with_all_the_blank_lines_that_its_hunks_count() -> None:
+    diff = "@@ -1,7 +1,7 @@\n" + " \n" * 3 + "-a\n+b\n" + " \n" * 6 + "-c\n+d\n"
+    assert unbarred(barred(diff)) == diff
+    assert len(barred("a\n" + " \n" * 1000 + "b\n")) < 50
 
 
 SIMPLE = "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x\n+y\n"

@@ -8,7 +8,7 @@ from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.domain.model import Entry, Evidence, Run
 from delm_mcp.domain.patches import Changes, base_of
-from delm_mcp.domain.text import fenced, one_line, shortened
+from delm_mcp.domain.text import fenced, one_line, shortened, visible
 from delm_mcp.errors import InvalidInput, NotFound
 
 _LISTED = 8
@@ -67,7 +67,8 @@ async def changes(repo: GitRepo, head: str, commit: str, tree: str) -> Changes:
     if secrets:
         kinds = ", ".join(sorted(set(secrets)))
         return Changes(head, commit, "", found.left_out, f"withheld: it contained a secret ({kinds})")
-    note = "some lines end in CR LF, which is not to be seen here" if "\r\n" in found.text else ""
+    plain = visible(found.text) == found.text
+    note = "" if plain else "some of its characters (CR LF, hidden ones) do not stand here as in the files"
     return Changes(head, commit, found.text, found.left_out, note)
 
 

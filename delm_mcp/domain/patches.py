@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from delm_mcp.domain.model import Evidence, Kind
-from delm_mcp.domain.text import block, fenced, shortened
+from delm_mcp.domain.text import fenced, shortened, visible
 
 PATCH = "patch"
 MAX_PATCH = 60_000
@@ -32,6 +32,9 @@ _ENCODED = re.compile(
 )
 _REMAKE = "make it with `git diff --binary <base> HEAD` and pass the output unchanged"
 _NAMED_MAX = 20
+_BLANK_MAX = 8
+"""More blank lines in a row than the context of two changes has."""
+_BLANK_LINES = re.compile(rf"\n(?:[^\S\n]*\n){{{_BLANK_MAX + 1},}}")
 
 _REFUSED = (
     (re.compile("\0"), "it has a NUL character; git shows such files in binary form: " + _REMAKE),
@@ -117,11 +120,17 @@ def changes_from(stored: Mapping[str, Any] | None) -> Changes | None:
     return Changes(**{**stored, "left_out": tuple(stored["left_out"])})
 
 
+def barred(diff: str) -> str:
+    """A diff behind `| `, as `text.block` shows any text, but with the blank lines that git counts."""
+    lines = _BLANK_LINES.sub("\n" * (_BLANK_MAX + 1), visible(diff.removesuffix("\n"))).split("\n")
+    return "\n".join(f"| {line}" for line in lines)
+
+
 def shown(changes: Changes) -> str:
     """The changes for a reader, the diff behind `| `."""
     lines = [f"what it changes at head {changes.head[:12]}, as the server saw it:"]
     if changes.text:
-        lines.append(block(changes.text.removesuffix("\n")))
+        lines.append(barred(changes.text))
     if changes.left_out:
         listed = ", ".join(fenced(shortened(name, 160)) for name in changes.left_out[:_NAMED_MAX])
         more = len(changes.left_out) - _NAMED_MAX

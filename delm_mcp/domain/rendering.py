@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from delm_mcp.domain.model import Change, ContextChange, Entry, EntryId, EntryState
-from delm_mcp.domain.patches import Changes, is_text, shown
+from delm_mcp.domain.patches import Changes, barred, is_text, shown
 from delm_mcp.domain.text import block, fenced, one_line, tokens
 
 LEGEND = (
@@ -135,7 +135,7 @@ def unfold(entry: Entry, level: str, changes: Changes | None = None) -> str:
         if changes and is_text(item):
             lines[-1] += f", applied by the server as commit {changes.commit}"
         elif item.text and (level == "raw" or item.type != "artifact"):
-            lines.append(block(item.text))
+            lines.append(barred(item.text) if is_text(item) else block(item.text))
     if entry.derived_from:
         lines.append("derived from: " + ", ".join(f"E{parent}" for parent in entry.derived_from))
     if level == "raw" and entry.raw:

@@ -46,17 +46,9 @@ class Reach:
 
     def to_head(self, run: str, head: str) -> str:
         """What brings the author of a patch up to head."""
-        merge = f"`git merge {head}`"
-        here = f"{merge} brings your worktree up to it"
-        if self.shares is Shares.YES:
-            return f"head is {head}: {here}"
-        if self.url:
-            away = f"{self._fetch(run)}, then {merge}"
-        else:
-            away = "read_context(kind=patch) lists what is in it, and level=raw shows each diff"
-        if self.shares is Shares.PERHAPS:
-            return f"head is {head}: {here}; in a clone elsewhere, {away}"
-        return f"head is {head}: {away}"
+        here = f"`git merge {head}` brings your worktree up to it"
+        text = "read_context(kind=patch) lists what is in it, and level=raw shows each diff"
+        return f"head is {head}: {self._ways(run, here, text)}"
 
     def news(self, run: str, head: str, moves: Sequence[Move]) -> str:
         """What brings the patches of peers to an agent.
@@ -64,25 +56,25 @@ class Reach:
         Args:
             moves: Those that it is told of now, oldest first; at least one.
         """
-        merge = f"`git merge {head}`"
         only = ", ".join(f"`git cherry-pick {_picked(move)}` only {move.label}" for move in moves)
-        here = f"{merge} in your worktree takes all of it, {only}"
-        if self.shares is Shares.YES:
-            return f"head is {head}: {here}"
-        if self.url:
-            away = f"{self._fetch(run)}, then {merge} takes all of it, {only}"
-        else:
-            labels = ", ".join(move.label for move in moves)
-            away = (
-                f"read_context(entries=[{labels}], level=raw, budget_tokens={_RAW_TOKENS}) shows each diff: "
-                "save it without the bars and `git apply --3way` it"
-            )
-        if self.shares is Shares.PERHAPS:
-            return f"head is {head}: {here}; in a clone elsewhere, {away}"
-        return f"head is {head}: {away}"
+        here = f"`git merge {head}` in your worktree takes all of it, {only}"
+        labels = ", ".join(move.label for move in moves)
+        text = (
+            f"read_context(entries=[{labels}], level=raw, budget_tokens={_RAW_TOKENS}) shows each diff: "
+            "save it without the bars and `git apply --3way` it"
+        )
+        return f"head is {head}: {self._ways(run, here, text)}"
 
-    def _fetch(self, run: str) -> str:
-        return f"`git fetch {shlex.quote(self.url)} refs/delm/{run}/head`"
+    def _ways(self, run: str, here: str, text: str) -> str:
+        """How it is done with the commits, or with text; both where nobody knows which will do."""
+        fetch = f"`git fetch {shlex.quote(self.url)} refs/delm/{run}/head`" if self.url else ""
+        match self.shares:
+            case Shares.YES:
+                return here
+            case Shares.PERHAPS:
+                return f"{here}; in a clone elsewhere, {fetch + ' first' if fetch else text}"
+            case Shares.NO:
+                return f"{fetch}, then {here}" if fetch else text
 
 
 def _picked(move: Move) -> str:

@@ -99,7 +99,7 @@ async def test_an_older_diff_is_merged_where_it_can_be_and_names_the_files_where
 HOSTILE = {
     "up": (NEW.format("../escaped", "100644", "x"), "invalid path"),
     "far_up": (NEW.format("sub/../../escaped", "100644", "x"), "invalid path"),
-    "absolute": (NEW.replace("b/{0}", "b//{0}").format("escaped", "100644", "x"), ""),
+    "absolute": (NEW.replace("b/{0}", "b//{0}").format("escaped", "100644", "x"), "invalid path"),
     "hook": (NEW.format(".git/hooks/pre-commit", "100755", "touch escaped"), "invalid path"),
     "hook_of_a_mac": (NEW.format(".GIT/hooks/pre-commit", "100755", "x"), "invalid path"),
     "hook_unseen": (NEW.format(".g\u200cit/config", "100644", "x"), "invalid path"),
@@ -172,7 +172,7 @@ async def test_a_delta_that_asks_for_a_terabyte_is_refused(scene: Scene) -> None
     done = await applied(scene, text)
 
     assert done.tree == ""
-    assert "over limit" in done.problem or "cannot apply" in done.problem.lower(), done.problem
+    assert "over limit" in done.problem
 
 
 async def test_what_lies_between_two_trees_is_shown_in_whole_files_that_apply_again(

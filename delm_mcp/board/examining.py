@@ -277,7 +277,8 @@ class Bench:
         inputs = Inputs(restored.tree, head, head_tree, entry.commit, restored.paths)
         finding = self._finding(judged, note, inputs, tested_head=head, new_head=new_head)
         detail = {**(finding.detail or {}), "changes": changes.as_json()}
-        finding = replace(finding, detail=detail, flags=flags_of([changes.text]))
+        flags = await to_thread.run_sync(flags_of, [changes.text])
+        finding = replace(finding, detail=detail, flags=flags)
         return await self._with_ran(finding, judged, restored.tree, of_head=True)
 
     async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:

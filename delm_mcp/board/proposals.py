@@ -111,7 +111,7 @@ def submit(
         scope=proposal.scope.strip(),
         supersedes=tuple(dict.fromkeys(proposal.supersedes)),
         derived_from=tuple(dict.fromkeys(proposal.derived_from)),
-        evidence=tuple(_based(item, author.run) for item in proposal.evidence),
+        evidence=tuple(_based(item, author.run, proposal.kind) for item in proposal.evidence),
     )
     _refuse_misplaced(op, author, proposal)
     board = facts_for(op, author.run, proposal, author.agent.principal)
@@ -134,9 +134,9 @@ def submit(
     return entry
 
 
-def _based(item: Evidence, run: Run) -> Evidence:
+def _based(item: Evidence, run: Run, kind: Kind) -> Evidence:
     """A patch's text with the commit that it is meant for, so that it makes the same commit each time."""
-    if not (run.head and is_text(item)) or named_base(item):
+    if kind is not Kind.PATCH or not (run.head and is_text(item)) or named_base(item):
         return item
     return replace(item, at={**item.at, "base": run.head})
 

@@ -16,7 +16,7 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
     task = op.tx.task(TaskId(entry.task)) if entry.task else None
     news, version = op.news(run, agent, besides=entry.id)
     rejected = entry.state is EntryState.REJECTED
-    moves = entry.kind is Kind.PATCH and bool(run.head)
+    moves = entry.kind is Kind.PATCH and bool(run.head and run.commands)
     return Proposed(
         run=run.id,
         entry=entry.label,

@@ -94,6 +94,8 @@ async def test_no_filter_hook_driver_or_helper_of_the_repository_runs(
     assert await repo.set_ref("refs/delm/R1/head", made, "")
     await repo.checkout(merged.tree, into)
     await repo.changed_paths(mine, theirs)
+    shown = await repo.difference(scene.tree(base), merged.tree)
+    assert (await repo.apply(scene.tree(mine), shown.text)).tree == merged.tree
     missing = "0123456789012345678901234567890123456789"
     assert not await repo.object_exists(missing)
 

@@ -15,6 +15,7 @@ from delm_mcp.board.adding import NewTask
 from delm_mcp.board.reading import MAX_BUDGET
 from delm_mcp.domain.admission import MAX_EVIDENCE_TEXT, MAX_GIST, MAX_RAW
 from delm_mcp.domain.model import Caller, Principal
+from delm_mcp.domain.patches import MAX_PATCH
 from tests.outside import MODES, SEEN, Hall, Mode, ask, do, finish, hall_in, hold, refused, said
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +93,12 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "propose_update",
         {"kind": "fact", "gist": GIST, "evidence": [{"type": "artifact", "ref": "x", "text": SECRET * 5000}]},
-        ["evidence.0.text", f"{MAX_EVIDENCE_TEXT}"],
+        ["evidence.0.text", f"{MAX_PATCH}"],
+    ),
+    (
+        "propose_update",
+        {"kind": "fact", "gist": GIST, "evidence": [{"type": "artifact", "ref": "x", "text": SECRET * 1500}]},
+        ["evidence 1 text", f"{MAX_EVIDENCE_TEXT}"],
     ),
     ("propose_update", {"kind": "fact", "gist": GIST, "evidence": SEEN * 21}, ["evidence", "20"]),
     ("propose_update", {"kind": "fact", "gist": GIST, "raw": SECRET * 20_000}, ["raw", f"{MAX_RAW}"]),

@@ -63,7 +63,7 @@ class Claim(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposed(Answer):
-    """What became of a proposal so far."""
+    """What became of a proposal so far; `to_head` says how its author gets at `head`."""
 
     run: str
     entry: str
@@ -73,6 +73,7 @@ class Proposed(Answer):
     conflicts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     head: str = ""
+    to_head: str = ""
     task_state: str = ""
     replayed: bool = False
 

@@ -27,12 +27,14 @@ from delm_mcp.domain.model import (
     Entry,
     EntryId,
     EntryState,
+    Kind,
     Run,
     RunId,
     RunState,
     TaskState,
 )
 from delm_mcp.domain.policy import Policy
+from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, Refused
 from delm_mcp.store.base import Store
 
@@ -61,6 +63,7 @@ class Board:
         ids: Where names and secrets come from.
         checker: What runs the checks that look beyond the board.
         settings: How this process waits.
+        reach: How its callers get at the commits of its repository.
     """
 
     def __init__(
@@ -71,12 +74,14 @@ class Board:
         ids: Ids | None = None,
         checker: Checker,
         settings: Settings | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.ids = ids or RandomIds()
         self.checker = checker
         self.settings = settings or Settings()
+        self.reach = reach or Reach()
         self._waiter = Waiter(store, clock, self._read, self.settings)
 
     @property
@@ -93,12 +98,14 @@ class Board:
     async def _write(self, name: str, actor: str, action: Callable[[Operation], T]) -> T:
         now = self.clock()
         with _readable():
-            return await self.store.write(name, actor, now, lambda tx: action(Operation(tx, now, self.ids)))
+            return await self.store.write(
+                name, actor, now, lambda tx: action(Operation(tx, now, self.ids, self.reach))
+            )
 
     async def _read(self, action: Callable[[Operation], T]) -> T:
         now = self.clock()
         with _readable():
-            return await self.store.read(lambda tx: action(Operation(tx, now, self.ids)))
+            return await self.store.read(lambda tx: action(Operation(tx, now, self.ids, self.reach)))
 
     # -- the owner -------------------------------------------------------------------------------
 
@@ -269,6 +276,8 @@ class Board:
             await self.checker.run_quick(entry_id)
         await self._waiter.until_decided(entry_id)
         answer = await self._read(lambda op: proposed(op, op.entry(entry_id), replayed=replayed))
+        if answer.state == EntryState.ADMITTED and proposal.kind is Kind.PATCH:
+            await self.checker.show_head(answer.run)
         if answer.state == EntryState.REJECTED and answer.task_state == TaskState.READY and lease:
             # The author still waits for this answer, so the task is its own again at once.
             with suppress(Refused):

@@ -7,6 +7,7 @@ suspect too, so entries are verified in the order in which they derive from each
 
 from dataclasses import dataclass, replace
 
+from delm_mcp.board.heads import changes_of
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain import briefing, tasks
 from delm_mcp.domain.briefing import Case
@@ -194,6 +195,7 @@ def brief(op: Operation, entry: Entry, budget_tokens: int = briefing.CASE_TOKENS
             fallen=fallen,
             disputes=disputes,
             cited=[row for label in sorted(cited) if (row := rows[label])],
+            changes=changes_of(op.tx, entry),
         ),
         budget_tokens,
     )

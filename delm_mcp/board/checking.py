@@ -36,6 +36,7 @@ from delm_mcp.domain.model import (
     Entry,
     EntryId,
     EntryState,
+    Kind,
     Receipt,
     Run,
     RunId,
@@ -43,9 +44,10 @@ from delm_mcp.domain.model import (
     Source,
     Verdict,
 )
+from delm_mcp.domain.patches import AS_TEXT
 from delm_mcp.domain.policy import CheckName, Policy, parse
 from delm_mcp.domain.text import one_line
-from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, Refused
+from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, NotFound, Refused
 from delm_mcp.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -110,7 +112,12 @@ class Checker:
         } - {""}
         if not named or not run.repo:
             return ""
-        commits = {await self.examiner.resolve(run, name) for name in named}
+        try:
+            commits = {await self.examiner.resolve(run, name) for name in named}
+        except NotFound as error:
+            if proposal.kind is Kind.PATCH:
+                raise NotFound(error.problem, f"{error.hint} {AS_TEXT}") from None
+            raise
         if len(commits) > 1:
             raise InvalidInput("The command evidence names several commits.", "Propose one commit at a time.")
         return commits.pop()
@@ -289,6 +296,12 @@ class Checker:
         for run in await self._read(lambda op: op.tx.runs(RunState.OPEN, limit=100)):
             if run.head != run.base and run.repo == self.examiner.repo_name:
                 await self._publish_head(run.id, "")
+
+    async def show_head(self, run: str) -> None:
+        """Let the repository show a run's head before anybody is told to fetch it, whoever moved it."""
+        home = await self._read(lambda op: op.run(run))
+        if home.head != home.base and home.repo == self.examiner.repo_name:
+            await self._publish_head(home.id, "")
 
     async def _publish_head(self, run_id: RunId, label: str) -> None:
         """Let the repository show the board's head; the board has it either way.

@@ -1,12 +1,13 @@
 """The procedures behind `quotes` and `command`: what is read or run, and what it shows."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from anyio import to_thread
 
+from delm_mcp.board import patching
 from delm_mcp.board.proposals import Finding, proposal_of
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.commands import CommandSpec, Outcome, detect
@@ -15,11 +16,12 @@ from delm_mcp.checks.judge import Judge, Opinion, Spent
 from delm_mcp.checks.judging import Judgement, judge_patch, judge_tree
 from delm_mcp.checks.receipts import Inputs, command_receipt, spec_digest
 from delm_mcp.checks.runner import Runner
-from delm_mcp.domain import admission, quotes
+from delm_mcp.domain import admission, patches, quotes
 from delm_mcp.domain.economics import bills_of
 from delm_mcp.domain.model import Check, Entry, EntryState, Evidence, Kind, Receipt, Run, Source, Verdict
 from delm_mcp.domain.policy import CheckName, JudgePolicy, parse
 from delm_mcp.domain.text import fenced, one_line, shortened
+from delm_mcp.domain.wording import flags_of
 from delm_mcp.errors import CheckUnavailable, DelmError, NotFound
 
 
@@ -225,6 +227,13 @@ class Bench:
 
     async def patch(self, entry: Entry) -> Finding:
         """Merge a patch into head, with protected files as in base, and run the commands before and after."""
+        item = patches.text_of(entry.kind, entry.evidence)
+        if item is not None:
+            entry = replace(entry, commit=await patching.committed(self._repo, self._run, entry, item))
+        return await self._merged(entry)
+
+    async def _merged(self, entry: Entry) -> Finding:
+        """A patch with its commit; that of a text is known to the receipt only."""
         head = self._run.head
         merged = await self._repo.merge(head, entry.commit)
         if merged.outcome == "contained":
@@ -238,11 +247,12 @@ class Bench:
             return _failed(
                 "it changes nothing on head"
                 + (
-                    f" but protected files ({_named(restored.paths)}), which stay as they are"
+                    f" but protected files ({patching.named(restored.paths)}), which stay as they are"
                     if restored.paths
                     else ""
                 )
             )
+        changes = await patching.changes(self._repo, head, entry.commit, restored.tree)
         cited = {item.ref for item in entry.evidence if item.type == "command"}
         judged: list[tuple[CommandSpec, Judgement, Outcome]] = []
         for spec in sorted(self._specs(), key=lambda spec: spec.name not in cited):
@@ -258,7 +268,7 @@ class Bench:
             judged.append((spec, judgement, after))
             if judgement.verdict != "pass":
                 break
-        note = f" Put back as in base: {_named(restored.paths)}." if restored.paths else ""
+        note = f" Put back as in base: {patching.named(restored.paths)}." if restored.paths else ""
         new_head = ""
         if judged[-1][1].verdict == "pass":
             new_head = await self._commit(
@@ -266,6 +276,9 @@ class Bench:
             )
         inputs = Inputs(restored.tree, head, head_tree, entry.commit, restored.paths)
         finding = self._finding(judged, note, inputs, tested_head=head, new_head=new_head)
+        detail = {**(finding.detail or {}), "changes": changes.as_json()}
+        flags = await to_thread.run_sync(flags_of, [changes.text])
+        finding = replace(finding, detail=detail, flags=flags)
         return await self._with_ran(finding, judged, restored.tree, of_head=True)
 
     async def _commit(self, entry: Entry, head: str, tree: str, fast_forward: bool) -> str:
@@ -280,9 +293,15 @@ class Bench:
     def _conflict(entry: Entry, head: str, outcome: str, paths: tuple[str, ...]) -> str:
         if outcome == "unrelated":
             return f"{entry.commit[:12]} shares no history with head {head[:12]}; commit on top of head"
+        if patches.text_of(entry.kind, entry.evidence):
+            return (
+                f"the patch does not apply on head {head}: conflicts in {patching.named(paths)}; bring your "
+                "files up to head, mend them, run the tests, and propose the new diff with the same lease"
+            )
         return (
-            f"{entry.commit[:12]} does not apply on head {head}: conflicts in {_named(paths)}; "
-            f"`git merge {head}`, mend them, run the tests, commit, and propose the new commit"
+            f"{entry.commit[:12]} does not apply on head {head}: conflicts in {patching.named(paths)}; "
+            f"`git merge {head}` in your worktree, mend them, run the tests, commit, and propose the new "
+            "commit with the same lease"
         )
 
     async def answer(self, entry: Entry) -> Finding:
@@ -390,13 +409,6 @@ def refuse_spending(policy: JudgePolicy, spent: Spending) -> None:
             f"The judge has spent {spent.usd:.4g} of the run's {policy.spend_usd:g} USD.",
             "The owner can allow more with `delm-mcp judge allow`.",
         )
-
-
-def _named(paths: Iterable[str]) -> str:
-    """File names, which come from what agents committed."""
-    listed = list(paths)
-    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
-    return ", ".join(fenced(shortened(path, 120)) for path in listed[:8]) + more
 
 
 def _failed(reason: str) -> Finding:

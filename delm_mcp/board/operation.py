@@ -1,14 +1,16 @@
 """One operation on the board: a transaction, the time, and what every use case needs of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from delm_mcp.board.heads import moves
 from delm_mcp.board.ids import Ids
 from delm_mcp.domain.model import Agent, Change, ContextChange, Entry, EntryId, Run, RunId, RunState, Task
 from delm_mcp.domain.policy import Policy, parse
 from delm_mcp.domain.rendering import news_line
 from delm_mcp.domain.text import tokens
+from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import NotFound, RequestReused, RunClosed
 from delm_mcp.store.base import Tx
 
@@ -18,11 +20,15 @@ NEWS_ROWS = 60
 
 @dataclass(slots=True)
 class Operation:
-    """A transaction with the time at which it happens, and the version that it makes, if any."""
+    """A transaction with the time at which it happens, and the version that it makes, if any.
+
+    `reach` is how those who are answered get at the commits of the run's repository.
+    """
 
     tx: Tx
     now: float
     ids: Ids
+    reach: Reach = field(default_factory=Reach)
     _versions: dict[str, int] = field(default_factory=dict)
 
     def run(self, run: str) -> Run:
@@ -91,6 +97,7 @@ class Operation:
             return (), run.version
         after = agent.acked
         lines: list[str] = []
+        told: list[ContextChange] = []
         used, shown = 0, after
         changes, reached = self.whole_versions(run, after, run.version, NEWS_ROWS, reader=agent.name)
         entries = self.tx.headlines({change.entry for change in changes})
@@ -102,11 +109,20 @@ class Operation:
                 continue
             text = news_line(change, entries[change.entry], agent.name).rstrip("\n")
             lines.append(text)
+            told.append(change)
             used += tokens(text)
             shown = change.version
+        lines += self.head_news(run, told, entries, agent.name)
         if reached < run.version:
             lines.append(f"more: read_context since={reached}")
         return tuple(lines), reached
+
+    def head_news(
+        self, run: Run, told: Sequence[ContextChange], entries: Mapping[EntryId, Entry], reader: str
+    ) -> tuple[str, ...]:
+        """How to take the patches of peers that a reader is told of, on one line; nothing without any."""
+        moved = moves(self.tx, told, entries, reader)
+        return (self.reach.news(run.id, run.head, moved),) if moved else ()
 
     def whole_versions(
         self, run: Run, after: int, upto: int, limit: int, reader: str = ""

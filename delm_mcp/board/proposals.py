@@ -31,6 +31,7 @@ from delm_mcp.domain.model import (
     TaskState,
     Verdict,
 )
+from delm_mcp.domain.patches import is_text, named_base
 from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import one_line, shortened
 from delm_mcp.errors import Conflict, InvalidInput, NotAllowed
@@ -110,6 +111,7 @@ def submit(
         scope=proposal.scope.strip(),
         supersedes=tuple(dict.fromkeys(proposal.supersedes)),
         derived_from=tuple(dict.fromkeys(proposal.derived_from)),
+        evidence=tuple(_based(item, author.run, proposal.kind) for item in proposal.evidence),
     )
     _refuse_misplaced(op, author, proposal)
     board = facts_for(op, author.run, proposal, author.agent.principal)
@@ -130,6 +132,13 @@ def submit(
     if author.task is not None and proposal.completes:
         op.tx.update(author.task, tasks.transition(author.task, tasks.Event.SUBMIT))
     return entry
+
+
+def _based(item: Evidence, run: Run, kind: Kind) -> Evidence:
+    """A patch's text with the commit that it is meant for, so that it makes the same commit each time."""
+    if kind is not Kind.PATCH or not (run.head and is_text(item)) or named_base(item):
+        return item
+    return replace(item, at={**item.at, "base": run.head})
 
 
 def _refuse_misplaced(op: Operation, author: Author, proposal: Proposal) -> None:
@@ -231,6 +240,7 @@ class Finding:
         evidence: The entry's evidence with what the server found out about it.
         head: What the run's head was, and becomes if the entry is admitted; empty for no change.
         detail: The in-toto statement, for the check's row.
+        flags: What readers are to be warned of in what it found.
     """
 
     receipt: Receipt
@@ -238,6 +248,7 @@ class Finding:
     tested_head: str = ""
     new_head: str = ""
     detail: dict[str, object] | None = None
+    flags: tuple[str, ...] = ()
 
 
 def settle(op: Operation, check: Check, finding: Finding, *, worker: str, quick: bool) -> Entry | None:
@@ -282,12 +293,13 @@ def end_check(op: Operation, current: Check, finding: Finding, *, quick: bool) -
         return cascading.settle(op, entry, receipt)
     if entry.state is not EntryState.PENDING:
         return entry
+    unjudged = (UNJUDGED,) if _attests(op, run, receipt) else ()
     judged = replace(
         entry,
         receipts=(*entry.receipts, receipt),
         evidence=finding.evidence if finding.evidence is not None else entry.evidence,
         admitted_as=finding.new_head or entry.admitted_as,
-        flags=(*entry.flags, UNJUDGED) if _attests(op, run, receipt) else entry.flags,
+        flags=tuple(dict.fromkeys((*entry.flags, *finding.flags, *unjudged))),
     )
     entry = op.tx.update(entry, judged)
     if receipt.verdict is not Verdict.PASS and not _attests(op, run, receipt):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from delm_mcp.board.answers import Reading
+from delm_mcp.board.heads import changes_of
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import rendering
@@ -106,6 +107,9 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
     news, version = _own_news(op, run, agent, wanted, seen.version_read), seen.version_read
     if wanted.kind or wanted.query:
         news, version = op.news(run, agent)
+    elif agent is not None:
+        told = [change for change in changes if change.version <= seen.version_read]
+        news += op.head_news(run, told, entries, agent.name)
     following = f"read_context(since={seen.version_read})" if more else ""
     return Reading(
         run=run.id,
@@ -172,7 +176,9 @@ def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         entry = op.tx.entry(EntryId(label_id(label, "E")))
         if entry is None or entry.run != run.id:
             raise NotFound(f"Run {run.id} has no entry {label[:20]}.", "read_context lists its entries.")
-        piece = _explained(op, entry, room) if wanted.view == "why" else _unfolded(entry, wanted.level, room)
+        piece = (
+            _explained(op, entry, room) if wanted.view == "why" else _unfolded(op, entry, wanted.level, room)
+        )
         if pieces and piece.more:
             left.append(entry.label)
             continue
@@ -194,11 +200,13 @@ def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
     )
 
 
-def _unfolded(entry: Entry, level: str, room_tokens: int) -> _Piece:
+def _unfolded(op: Operation, entry: Entry, level: str, room_tokens: int) -> _Piece:
     """An entry at a level, within its budget; a cut is shown with what would show the rest."""
-    text = rendering.unfold(entry, level)
+    changes = changes_of(op.tx, entry) if level == "raw" else None
+    text = rendering.unfold(entry, level, changes)
     if tokens(text) <= room_tokens:
-        return _Piece(text, rendering.facts(entry))
+        diff = {"commit": changes.commit, "diff": changes.text, "diff_base": changes.head} if changes else {}
+        return _Piece(text, {**rendering.facts(entry), **diff})
     needed = min(tokens(text), MAX_BUDGET)
     kept = clipped(text, room_tokens * CHARACTERS_PER_TOKEN)
     cut = f"(cut: {tokens(text)} tokens in all; ask with budget_tokens={needed})"

@@ -16,6 +16,7 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
     task = op.tx.task(TaskId(entry.task)) if entry.task else None
     news, version = op.news(run, agent, besides=entry.id)
     rejected = entry.state is EntryState.REJECTED
+    moves = entry.kind is Kind.PATCH and bool(run.head and run.commands)
     return Proposed(
         run=run.id,
         entry=entry.label,
@@ -24,7 +25,8 @@ def proposed(op: Operation, entry: Entry, *, replayed: bool) -> Proposed:
         reasons=(entry.reason,) if rejected else _awaited(op, entry),
         conflicts=_conflicts(op, entry) if rejected else (),
         warnings=entry.flags,
-        head=run.head if entry.kind is Kind.PATCH else "",
+        head=run.head if moves else "",
+        to_head=op.reach.to_head(run.id, run.head) if moves and entry.state is not EntryState.PENDING else "",
         task_state=task.state if task else "",
         replayed=replayed,
         version=version,

@@ -17,6 +17,7 @@ from typing import Literal
 import anyio
 
 from delm_mcp.checks.gitcheckout import Checkout, checkout, list_tree
+from delm_mcp.checks.gitpatch import Applied, Difference, apply_text, difference
 from delm_mcp.checks.gitplace import place_of
 from delm_mcp.checks.gitprotect import Restored, pathspecs, restore
 from delm_mcp.checks.gitrunner import GitFailed, GitRunner, find_git
@@ -171,6 +172,14 @@ class GitRepo:
     async def restore(self, tree: str, base_tree: str, globs: Sequence[str]) -> Restored:
         """`tree` with everything that matches the protect globs as it is in `base_tree`."""
         return await restore(self.git, _full(tree), _full(base_tree), globs)
+
+    async def apply(self, tree: str, text: str) -> Applied:
+        """`tree` with a diff applied to it."""
+        return await apply_text(self.git, _full(tree), text)
+
+    async def difference(self, before: str, after: str) -> Difference:
+        """What lies between two trees, as a diff."""
+        return await difference(self.git, _full(before), _full(after))
 
     async def merge(self, head: str, commit: str) -> MergeResult:
         """Merge a commit into head, without touching any worktree or ref.

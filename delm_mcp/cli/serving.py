@@ -14,6 +14,7 @@ from delm_mcp.checks.runner import Wish
 from delm_mcp.cli.wiring import opened, out, run
 from delm_mcp.config import local_principal
 from delm_mcp.domain.model import Caller, Principal
+from delm_mcp.domain.travel import Reach, Shares
 from delm_mcp.errors import ConfigError
 from delm_mcp.surfaces.addresses import is_loopback
 
@@ -72,6 +73,13 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Accept only this Host header; may be given several times.")
     ] = None,
+    repo_url: Annotated[
+        str,
+        typer.Option(
+            help="Where agents elsewhere can `git fetch` the repository; answers then say so. Without it "
+            "they exchange patches as text."
+        ),
+    ] = "",
 ) -> None:
     """Host the board over streamable HTTP at /mcp, with a health check at /healthz.
 
@@ -87,7 +95,10 @@ def serve(
                 f"--commands {commands} may run agents' code without a sandbox, so not on {host}.",
                 "Use --commands bubblewrap, or off.",
             )
-        async with opened(board, commands=commands, create=True, works=True) as served:
+        if not repo_url.isprintable() or repo_url.startswith("-"):
+            raise ConfigError("--repo-url is no address.", "Give what agents can pass to `git fetch`.")
+        reach = Reach(Shares.PERHAPS if is_loopback(host) else Shares.NO, repo_url.strip())
+        async with opened(board, commands=commands, create=True, works=True, reach=reach) as served:
             valid = await tokens.active(served.board.store, served.board.clock())
             if not valid and not is_loopback(host):
                 raise ConfigError(

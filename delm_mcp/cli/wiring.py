@@ -25,6 +25,7 @@ from delm_mcp.checks.runner import Runner, Wish, make_runner
 from delm_mcp.checks.workdirs import remove_abandoned
 from delm_mcp.config import Place, find_place, judge_key, prepare_folder
 from delm_mcp.domain.text import one_line
+from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import ConfigError, DelmError
 from delm_mcp.store.sqlite import open_sqlite
 
@@ -45,7 +46,12 @@ class Served:
 
 @asynccontextmanager
 async def opened(
-    path: Path | None, *, commands: Wish = "off", create: bool = False, works: bool = False
+    path: Path | None,
+    *,
+    commands: Wish = "off",
+    create: bool = False,
+    works: bool = False,
+    reach: Reach | None = None,
 ) -> AsyncIterator[Served]:
     """Open the board of this folder.
 
@@ -54,6 +60,7 @@ async def opened(
         commands: How commands are run here.
         create: Whether a missing board is made.
         works: Whether this process takes checks from the queue.
+        reach: How its callers get at the commits of the repository; by default in its worktrees.
     """
     place = await find_place(path)
     if create:
@@ -67,7 +74,7 @@ async def opened(
             await anyio.to_thread.run_sync(remove_abandoned)
         judge = Judge(judge_key) if works else None
         checker = Checker(Examiner(place.repo, runner, judge), store, time.time, ids)
-        board = Board(store, clock=time.time, ids=ids, checker=checker)
+        board = Board(store, clock=time.time, ids=ids, checker=checker, reach=reach)
         async with beside(*([checker.work] if works else [])):
             yield Served(board, place, runner)
 

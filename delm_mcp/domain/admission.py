@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from delm_mcp.domain.bearing import unborne
 from delm_mcp.domain.model import Entry, EntryState, Evidence, Kind, Receipt, Run, Strength, Verdict
+from delm_mcp.domain.patches import AS_TEXT, MAX_PATCH, is_text, reasons_against, text_of
 from delm_mcp.domain.policy import OUTSIDE, CheckName, Policy
 from delm_mcp.domain.quotes import MIN_QUOTE, UNSPACED
 from delm_mcp.domain.text import fenced, gist_key, tokens
@@ -101,10 +102,11 @@ def refuse_oversize(proposal: Proposal) -> None:
     for number, item in enumerate(proposal.evidence, 1):
         texts[f"evidence {number} type"] = (item.type, 20)
         texts[f"evidence {number} ref"] = (item.ref, MAX_REF)
-        texts[f"evidence {number} text"] = (item.text, MAX_EVIDENCE_TEXT)
+        texts[f"evidence {number} text"] = (item.text, MAX_PATCH if is_text(item) else MAX_EVIDENCE_TEXT)
     for name, (text, limit) in texts.items():
         if len(text) > limit:
-            raise InvalidInput(f"{name} has {len(text)} characters; the limit is {limit}.", "Shorten it.")
+            hint = "Propose the change in parts." if limit == MAX_PATCH and name != "raw" else "Shorten it."
+            raise InvalidInput(f"{name} has {len(text)} characters; the limit is {limit}.", hint)
     total = sum(len(text) for text, _ in texts.values())
     if total > MAX_TOTAL:
         raise InvalidInput(
@@ -182,6 +184,8 @@ def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[
         return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
     if item.type == "command":
         return _command_reasons(item, proposal, board)
+    if proposal.kind is Kind.PATCH and is_text(item):
+        return reasons_against(item, proposal.evidence)
     return _artifact_reasons(item, proposal, board) if item.type == "artifact" else _shape_reasons(item)
 
 
@@ -244,8 +248,13 @@ def _command_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[s
         return [f"the run has no command {fenced(item.ref)}; {known}"]
     if not board.run.repo:
         return ["the run has no repository to run a command in; cite another kind of evidence"]
-    if proposal.kind is Kind.PATCH and not item.text.strip():
-        return ["a patch needs its full commit as the command's text"]
+    if proposal.kind is not Kind.PATCH:
+        return []
+    by_text = text_of(proposal.kind, proposal.evidence) is not None
+    if by_text and item.text.strip():
+        return ["it cites a commit beside the text of a patch; leave the command's text empty, or the patch"]
+    if not by_text and not item.text.strip():
+        return [f"a patch needs its full commit as the command's text. {AS_TEXT}"]
     return []
 
 
@@ -386,9 +395,11 @@ def missing_command(proposal: Proposal, board: Board) -> list[str]:
     if any(item.type == "command" for item in proposal.evidence):
         return []
     names = ", ".join(command.name for command in board.run.commands)
+    by_text = text_of(proposal.kind, proposal.evidence) is not None
+    commit = "" if by_text else f", text: the full commit}}. {AS_TEXT}"
     return [
         "a patch is checked by running a command; cite evidence "
-        f"{{type: command, ref: one of {names}, text: the full commit}}"
+        f"{{type: command, ref: one of {names}{commit or '}, beside the patch'}"
     ]
 
 

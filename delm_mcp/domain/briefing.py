@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from delm_mcp.domain.admission import strength
 from delm_mcp.domain.axes import questions
 from delm_mcp.domain.model import Entry, EntryState, Evidence, Kind, Receipt, Strength, Vote
+from delm_mcp.domain.patches import Changes, is_text, shown
 from delm_mcp.domain.rendering import unfold
 from delm_mcp.domain.text import (
     CHARACTERS_PER_TOKEN,
@@ -52,6 +53,7 @@ class Case:
         fallen: Entries that it rests on, directly or not, and that were retracted.
         disputes: Who disputes it, and why.
         cited: The entries that the disputes cite.
+        changes: What a patch changes at head.
     """
 
     entry: Entry
@@ -59,6 +61,7 @@ class Case:
     fallen: Sequence[Entry] = ()
     disputes: Sequence[Vote] = ()
     cited: Sequence[Entry] = ()
+    changes: Changes | None = None
 
 
 def brief(case: Case, budget_tokens: int = CASE_TOKENS) -> str:
@@ -73,12 +76,12 @@ def brief(case: Case, budget_tokens: int = CASE_TOKENS) -> str:
         budget_tokens: The size of the text; at least `LEAST_TOKENS` are used if need be.
     """
     head, checks, rule = _head(case), _checks(case.entry), ["axes:", questions(), _RULE]
-    parts, against = _parts(case.entry), _against(case)
+    parts, against = _parts(case), _against(case)
     fixed = sum(len(line) + 1 for line in (*head, *checks, *rule))
     room = max(budget_tokens, LEAST_TOKENS) * CHARACTERS_PER_TOKEN - fixed
     wanted = sum(len(part) + 1 for part in parts)
     against = _within(against, max(room // 2, room - wanted), case.entry)
-    parts = _level(parts, room - sum(len(line) + 1 for line in against), case.entry)
+    parts = _level(parts, room - sum(len(line) + 1 for line in against), case)
     return "\n".join([*head, *parts, *checks, *against, *rule])
 
 
@@ -104,13 +107,21 @@ def _head(case: Case) -> list[str]:
 # -- what its author brings ----------------------------------------------------------------------
 
 
-def _parts(entry: Entry) -> list[str]:
-    """Summary, evidence and raw, each with what the server knows of it in its first line."""
+def _parts(case: Case) -> list[str]:
+    """Summary, evidence, raw and changes, each with what the server knows of it in its first line."""
+    entry = case.entry
     parts = [f"summary:\n{block(entry.summary)}"] if entry.summary else []
     passed = {receipt.check for receipt in entry.receipts}
-    parts += [_evidence(number, item, passed) for number, item in enumerate(entry.evidence, 1)]
+    parts += [
+        f"evidence {number}: {item.type} {fenced(item.ref)}, applied by the server"
+        if case.changes and is_text(item)
+        else _evidence(number, item, passed)
+        for number, item in enumerate(entry.evidence, 1)
+    ]
     if entry.raw:
         parts.append(f"raw:\n{block(entry.raw)}")
+    if case.changes:
+        parts.append(shown(case.changes))
     return parts
 
 
@@ -126,11 +137,12 @@ def _evidence(number: int, item: Evidence, checked: set[str]) -> str:
     return f"{line}\n{block(item.text)}" if item.text else line
 
 
-def _level(parts: list[str], room: int, entry: Entry) -> list[str]:
+def _level(parts: list[str], room: int, case: Case) -> list[str]:
     """The parts within so many characters, and where the rest is: long ones are cut to one length."""
+    entry = case.entry
     if sum(len(part) + 1 for part in parts) <= room:
         return parts
-    needed = tokens(unfold(entry, "raw")) + _SLACK_TOKENS
+    needed = tokens(unfold(entry, "raw", case.changes)) + _SLACK_TOKENS
     rest = (
         f"(cut: read_context(run={entry.run}, entries=[{entry.label}], level=raw, budget_tokens={needed}) "
         "shows it all)"

@@ -26,6 +26,7 @@ from delm_mcp.domain.model import (
     Verdict,
     Vote,
 )
+from delm_mcp.domain.patches import is_text
 from delm_mcp.domain.policy import CheckName
 from delm_mcp.domain.text import fenced, one_line, shortened
 
@@ -123,9 +124,10 @@ def about(dossier: Dossier, now: float) -> Iterator[Line]:
     yield from (_verification(task) for task in dossier.verifications)
     yield from (_evidence(number, item, entry) for number, item in enumerate(entry.evidence, 1))
     yield from _receipts(dossier)
-    if entry.commit:
-        became = f", head became {entry.admitted_as}" if entry.admitted_as else ""
-        yield Line("", f"commit {entry.commit}{became}", ({"head": entry.admitted_as},))
+    if entry.commit or entry.admitted_as:
+        said = [f"commit {entry.commit}"] if entry.commit else []
+        said += [f"head became {entry.admitted_as}"] if entry.admitted_as else []
+        yield Line("", ", ".join(said), ({"head": entry.admitted_as},))
     yield from (_verdict(vote) for vote in dossier.votes if not vote.is_dispute)
     yield from (_dispute(vote, dossier.cited) for vote in dossier.votes if vote.is_dispute)
     if entry.kind is Kind.FAIL and entry.state is EntryState.ADMITTED:
@@ -212,7 +214,8 @@ def _evidence(number: int, item: Evidence, entry: Entry) -> Line:
         place = f", found by the server at {item.at['offset']} in {fenced(_short(source))}"
         tone = Tone.GOOD
     elif item.type in {"artifact", "url"} or not any(r.check == CheckName.QUOTES for r in entry.receipts):
-        place = "" if item.type == "command" else ", not checked by the server"
+        ran = is_text(item) and any(r.check == CheckName.COMMAND for r in entry.receipts)
+        place = "" if item.type == "command" else ", applied" if ran else ", not checked by the server"
     return Line("evidence", f"evidence {number}: {item.type} {fenced(item.ref)}{place}{said}", (facts,), tone)
 
 

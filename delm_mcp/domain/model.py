@@ -220,7 +220,8 @@ class Evidence:
         ref: A source (`path@commit`, a source's name or sha256), a command's name, an artifact's
             name, or an address.
         text: The exact quoted text, the commit, the artifact's content, or a note.
-        at: Where the server found it: `{offset, length, source, prefix, suffix}` for a quote.
+        at: Where the server found it: `{offset, length, source, prefix, suffix}` for a quote; `{base}`
+            for a patch's text that does not say on which commit it was made.
     """
 
     type: str

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from delm_mcp.domain.model import Change, ContextChange, Entry, EntryId, EntryState
+from delm_mcp.domain.patches import Changes, barred, is_text, shown
 from delm_mcp.domain.text import block, fenced, one_line, tokens
 
 LEGEND = (
@@ -117,8 +118,12 @@ def headline(entry: Entry) -> str:
     return f"{title(entry)} by {entry.agent}{state}: {fenced(entry.gist)}"
 
 
-def unfold(entry: Entry, level: str) -> str:
-    """An entry at a level: `gist`, `summary` or `raw` (which has everything)."""
+def unfold(entry: Entry, level: str, changes: Changes | None = None) -> str:
+    """An entry at a level: `gist`, `summary` or `raw` (which has everything).
+
+    Args:
+        changes: What a patch changes; it stands in the place of the text that it came as.
+    """
     lines = [headline(entry)]
     if level == "gist":
         return lines[0] + "\n"
@@ -127,12 +132,16 @@ def unfold(entry: Entry, level: str) -> str:
     for number, item in enumerate(entry.evidence, 1):
         place = f" at {item.at['offset']}" if "offset" in item.at else ""
         lines.append(f"evidence {number}: {item.type} {fenced(item.ref)}{place}")
-        if item.text and (level == "raw" or item.type != "artifact"):
-            lines.append(block(item.text))
+        if changes and is_text(item):
+            lines[-1] += f", applied by the server as commit {changes.commit}"
+        elif item.text and (level == "raw" or item.type != "artifact"):
+            lines.append(barred(item.text) if is_text(item) else block(item.text))
     if entry.derived_from:
         lines.append("derived from: " + ", ".join(f"E{parent}" for parent in entry.derived_from))
     if level == "raw" and entry.raw:
         lines += ["raw:", block(entry.raw)]
+    if changes:
+        lines.append(shown(changes))
     return "\n".join(lines) + "\n"
 
 

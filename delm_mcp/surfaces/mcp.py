@@ -40,7 +40,8 @@ Tags = Annotated[list[Annotated[str, Field(max_length=48)]], Field(max_length=20
 RESOURCE_TOKENS = 20_000
 EVIDENCE_HELP = (
     "quote: ref=path@commit or source, text=exact words; command: ref=its name, text=full commit; "
-    "artifact: ref=name, text=content; url: ref=address"
+    "artifact: ref=name, text=content (patch the server cannot fetch: ref=patch or patch@base, "
+    "text=git diff); url: ref=address"
 )
 
 
@@ -48,7 +49,7 @@ class EvidenceArg(BaseModel):
     model_config = ConfigDict(extra="forbid")
     type: Literal["quote", "command", "artifact", "url"]
     ref: Annotated[str, Field(max_length=500)]
-    text: Annotated[str, Field(max_length=20_000)] = ""
+    text: Annotated[str, Field(max_length=60_000)] = ""
 
 
 class TaskArg(BaseModel):

@@ -21,7 +21,9 @@ scope: do not retry what they rule out. Unfold with entries=[E12], level=summary
 3. Work on the task alone. If it is too big, add_tasks(lease, split=true).
 4. propose_update(lease, kind, gist, evidence, completes=true). The gist stands alone and is never stronger \
 than its evidence. A patch is a commit of yours: cite it with a command of the run; it is checked as merged \
-into the run's head. Rejected: mend what the reasons say, propose again with the same lease.
+into the run's head. From a clone that the server cannot see, cite the command and add an artifact with \
+ref=patch and the output of `git diff --binary`. News give the git commands that bring you peers' patches. \
+Rejected: mend what the reasons say, propose again with the same lease.
 5. claim_task again, until it says stop. Propose dead ends too (kind=fail, with scope): they save peers work.
 
 A verify task is a peer's entry with its evidence: judge it along the axes with verify. If something \
@@ -132,8 +134,8 @@ def _proposed(answer: Proposed) -> list[str]:
     lines += [f"{waits}: {reason}" for reason in answer.reasons]
     lines += [f"in conflict with: {conflict}" for conflict in answer.conflicts]
     lines += [f"warning: {warning}" for warning in answer.warnings]
-    if answer.head:
-        lines.append(f"head is {answer.head}: `git merge {answer.head}` brings your worktree up to it")
+    if answer.to_head:
+        lines.append(answer.to_head)
     if answer.task_state:
         lines.append(f"your task is {answer.task_state}")
     return lines

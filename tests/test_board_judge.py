@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from delm_mcp.board.examining import Examiner, spent_on_judging
+from delm_mcp.board.examining import Examiner
+from delm_mcp.board.spending import spent_on_judging
 from delm_mcp.checks.judge import Judge
 from delm_mcp.domain.policy import Policy, build
 from delm_mcp.errors import Conflict, NotAllowed

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from delm_mcp.board import cascading, stats
 from delm_mcp.board.answers import Claim
-from delm_mcp.board.examining import bill_for
 from delm_mcp.board.operation import Operation
+from delm_mcp.board.spending import bill_for
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.checks.judge import Spent
 from delm_mcp.domain.economics import bills_of, figures, gate_line, percentile, together

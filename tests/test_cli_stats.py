@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from delm_mcp.board.examining import bill_for
+from delm_mcp.board.spending import bill_for
 from delm_mcp.checks.judge import Spent
 from delm_mcp.cli.stats import duration
 from delm_mcp.domain.model import Check, CheckId, CheckState, EntryId, Kind, RunId, Verdict

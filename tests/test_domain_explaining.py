@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delm_mcp.board.examining import bill_for
+from delm_mcp.board.spending import bill_for
 from delm_mcp.checks.commands import CommandSpec, Outcome
 from delm_mcp.checks.judge import Spent
 from delm_mcp.checks.judging import Judgement

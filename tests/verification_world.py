@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from delm_mcp.board.examining import Examiner, Memory, Spending
+from delm_mcp.board.bench import Memory
+from delm_mcp.board.examining import Examiner
 from delm_mcp.board.proposals import Finding
+from delm_mcp.board.spending import Spending
 from delm_mcp.domain.model import Command, Entry, Kind, Receipt, Run, Verdict
 from delm_mcp.domain.policy import Policy, build
 from delm_mcp.errors import CheckUnavailable

@@ -19,11 +19,12 @@ import anyio.to_thread
 from delm_mcp.board import cases, proposals, verifying
 from delm_mcp.board.background import beside
 from delm_mcp.board.cases import CHECK_LEASE_S
-from delm_mcp.board.examining import NOTHING, Examiner, Spending, bill_for, spent_on_judging
+from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import Ids
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.proposals import Finding, Screening
 from delm_mcp.board.runs import Opening
+from delm_mcp.board.spending import NOTHING, Spending, bill_for, spent_on_judging
 from delm_mcp.checks.judge_unavailable import JudgeUnavailable
 from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.domain import admission

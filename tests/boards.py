@@ -17,7 +17,6 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.runs import Opening
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Agent,
     Caller,
@@ -33,6 +32,7 @@ from delm_mcp.domain.model import (
     TaskId,
 )
 from delm_mcp.domain.policy import Policy, build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import DelmError
 from delm_mcp.store import journal
 from delm_mcp.store.base import Tx

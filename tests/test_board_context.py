@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from delm_mcp.board.cases import CHECK_LEASE_S
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Command, EntryState, Evidence, Kind
+from delm_mcp.domain.proposal import Proposal
 from tests.boards import BOB, SEEN, Desk, desk_in, fact, quote, result, turned_down
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,8 @@ from delm_mcp.board.cases import CHECK_LEASE_S
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Change, Evidence, Kind, Principal
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import InvalidInput
 from delm_mcp.store.base import Tx
 from tests.boards import ADA, BOB, CYD, OWNER, SEEN, Desk, answer, desk_in, fact, quote, result

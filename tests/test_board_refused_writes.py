@@ -8,8 +8,8 @@ import pytest
 
 from delm_mcp.board.reading import MAX_BUDGET
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import MAX_EVIDENCE, MAX_EVIDENCE_TEXT, MAX_GIST, MAX_LIST, MAX_RAW, Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
+from delm_mcp.domain.proposal import MAX_EVIDENCE, MAX_EVIDENCE_TEXT, MAX_GIST, MAX_LIST, MAX_RAW, Proposal
 from delm_mcp.errors import (
     Conflict,
     InvalidInput,

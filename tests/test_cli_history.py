@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 
 from delm_mcp.board.adding import NewTask
-from delm_mcp.domain.admission import MAX_RAW
+from delm_mcp.domain.proposal import MAX_RAW
 from tests.outside import COMMAND, SEEN, delm_here, do, environment, finish, hall_in, hold
 
 RAW = "x" * (MAX_RAW - 8) + " the end"

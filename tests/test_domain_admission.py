@@ -5,9 +5,6 @@ from typing import Any
 import pytest
 
 from delm_mcp.domain.admission import (
-    Board,
-    Proposal,
-    artifact_keys,
     checkable,
     flags,
     fresh,
@@ -22,6 +19,7 @@ from delm_mcp.domain.admission import (
     unsupported_numbers,
     wellformed,
 )
+from delm_mcp.domain.evidence import artifact_keys
 from delm_mcp.domain.model import (
     Command,
     Entry,
@@ -36,6 +34,7 @@ from delm_mcp.domain.model import (
     Verdict,
 )
 from delm_mcp.domain.policy import CheckName, Policy, build
+from delm_mcp.domain.proposal import Board, Proposal
 
 RUN = Run(RunId("r-1"), "goal")
 REPO = Run(

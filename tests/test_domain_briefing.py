@@ -9,7 +9,6 @@ import pytest
 from mcp import Client
 
 from delm_mcp.board.reading import MAX_BUDGET
-from delm_mcp.domain.admission import MAX_EVIDENCE, MAX_REF, MAX_TOTAL
 from delm_mcp.domain.axes import QUESTIONS
 from delm_mcp.domain.briefing import CASE_TOKENS, JUDGE_TOKENS, Case, brief
 from delm_mcp.domain.model import (
@@ -28,6 +27,7 @@ from delm_mcp.domain.model import (
     VoteId,
 )
 from delm_mcp.domain.policy import build
+from delm_mcp.domain.proposal import MAX_EVIDENCE, MAX_REF, MAX_TOTAL
 from delm_mcp.domain.rendering import unfold
 from delm_mcp.domain.text import tokens
 from tests.hostile import voice

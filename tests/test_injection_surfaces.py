@@ -14,8 +14,8 @@ from mcp_types import TextContent
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.cli.wiring import out
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind, Principal
+from delm_mcp.domain.proposal import Proposal
 from tests.hostile import HOSTILE, ORDERS, alike, assert_visible, told, unnamed, unwarned
 from tests.outside import (
     ADA,

@@ -13,9 +13,9 @@ from mcp_types import CallToolResult
 
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.reading import MAX_BUDGET
-from delm_mcp.domain.admission import MAX_EVIDENCE_TEXT, MAX_GIST, MAX_RAW
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.domain.patches import MAX_PATCH
+from delm_mcp.domain.proposal import MAX_EVIDENCE_TEXT, MAX_GIST, MAX_RAW
 from tests.outside import MODES, SEEN, Hall, Mode, ask, do, finish, hall_in, hold, refused, said
 
 pytestmark = pytest.mark.anyio

@@ -22,9 +22,9 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.runner import Wish, make_runner
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Command, EntryId, Evidence, Kind, Principal, Role, RunId
 from delm_mcp.domain.policy import Policy, build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import NotFound, Refused
 from delm_mcp.store.sqlite import open_sqlite
 

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.reading import Wanted
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind, Principal
 from delm_mcp.domain.policy import build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import Refused
 from delm_mcp.store import journal
 from delm_mcp.store.base import Tx

@@ -16,10 +16,10 @@ from delm_mcp.board import patching
 from delm_mcp.board.answers import Claim, Proposed
 from delm_mcp.board.reading import Wanted
 from delm_mcp.checks.gitrepo import GitRepo
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Command, Entry, EntryId, Evidence, Kind
 from delm_mcp.domain.patches import MAX_PATCH, barred, reasons_against
 from delm_mcp.domain.policy import build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.domain.travel import Reach, Shares
 from delm_mcp.errors import InvalidInput, NotFound
 from tests.outside import Said, audited, delm_here, do, hold, http_client, opened_by_cli, serving

@@ -8,9 +8,9 @@ import pytest
 
 from delm_mcp.board.answers import Claim
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Command, Entry, EntryId, Evidence, Kind
 from delm_mcp.domain.policy import Policy, build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.store.base import Tx
 from tests.test_merge_queue import ADA, BOB, Shop, opened_shop
 

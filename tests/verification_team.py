@@ -13,9 +13,9 @@ from typing import Any
 from delm_mcp.board.adding import NewTask
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Entry, Evidence, Kind, Principal, Task
 from delm_mcp.domain.policy import Policy
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import Illegal, Refused
 from tests.boards import OWNER, SEEN, Desk, quote
 from tests.verification_rules import faults, hasty, rows_of

@@ -20,8 +20,6 @@ from delm_mcp.board.reading import Wanted
 from delm_mcp.board.replies import proposed
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.board.waiting import MAX_WAIT_S, Settings, Waiter
-from delm_mcp.domain import admission
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Caller,
     Entry,
@@ -34,6 +32,7 @@ from delm_mcp.domain.model import (
     TaskState,
 )
 from delm_mcp.domain.policy import Policy
+from delm_mcp.domain.proposal import Proposal, refuse_oversize
 from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import Conflict, InvalidInput, LeaseLost, Refused
 from delm_mcp.store.base import Store
@@ -247,7 +246,7 @@ class Board:
                 that the checks turn down is not an error but an answer with `state=rejected`.
         """
         identity.may_write(caller)
-        admission.refuse_oversize(proposal)
+        refuse_oversize(proposal)
         lease = lease.strip()
         screening = await self.checker.screen(proposal)
         content = repr(proposal)

@@ -28,7 +28,6 @@ from delm_mcp.board.spending import NOTHING, Spending, bill_for, spent_on_judgin
 from delm_mcp.checks.judge_unavailable import JudgeUnavailable
 from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.domain import admission
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.briefing import JUDGE_TOKENS
 from delm_mcp.domain.model import (
     Check,
@@ -47,6 +46,7 @@ from delm_mcp.domain.model import (
 )
 from delm_mcp.domain.patches import AS_TEXT
 from delm_mcp.domain.policy import CheckName, Policy, parse
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.domain.text import one_line
 from delm_mcp.errors import CheckUnavailable, DelmError, InvalidInput, NotFound, Refused
 from delm_mcp.store.base import Store

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from delm_mcp.board import cascading, cases, queue
 from delm_mcp.board.operation import Operation
 from delm_mcp.domain import admission, entries, tasks
-from delm_mcp.domain.admission import Board, Proposal
+from delm_mcp.domain.evidence import artifact_keys
 from delm_mcp.domain.model import (
     Agent,
     Change,
@@ -33,6 +33,7 @@ from delm_mcp.domain.model import (
 )
 from delm_mcp.domain.patches import is_text, named_base
 from delm_mcp.domain.policy import CheckName
+from delm_mcp.domain.proposal import Board, Proposal
 from delm_mcp.domain.text import one_line, shortened
 from delm_mcp.errors import Conflict, InvalidInput, NotAllowed
 
@@ -83,9 +84,7 @@ def facts_for(op: Operation, run: Run, proposal: Proposal, author: str) -> Board
         author=author,
         grounds=frozenset(grounds),
         echoed={
-            key: entry
-            for key in admission.artifact_keys(proposal)
-            if (entry := op.tx.live_with_gist(run.id, key))
+            key: entry for key in artifact_keys(proposal) if (entry := op.tx.live_with_gist(run.id, key))
         },
     )
 

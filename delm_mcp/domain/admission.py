@@ -5,127 +5,27 @@ says what would pass, because its reader is an agent that will try again.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from delm_mcp.domain.bearing import unborne
-from delm_mcp.domain.model import Entry, EntryState, Evidence, Kind, Receipt, Run, Strength, Verdict
-from delm_mcp.domain.patches import AS_TEXT, MAX_PATCH, is_text, reasons_against, text_of
-from delm_mcp.domain.policy import OUTSIDE, CheckName, Policy
-from delm_mcp.domain.quotes import MIN_QUOTE, UNSPACED
+from delm_mcp.domain.evidence import reasons_against_evidence
+from delm_mcp.domain.model import Entry, EntryState, Kind, Receipt, Strength, Verdict
+from delm_mcp.domain.patches import AS_TEXT, text_of
+from delm_mcp.domain.policy import OUTSIDE, CheckName
+from delm_mcp.domain.proposal import Board, Proposal
+from delm_mcp.domain.quotes import UNSPACED
 from delm_mcp.domain.text import fenced, gist_key, tokens
 from delm_mcp.domain.wording import (
-    BOARD_LINE,
     DANGLING,
     HEDGE,
-    LABELS,
-    NOWHERE,
     OPEN_POINT,
-    PLACEHOLDER,
     POINTING,
-    PROMISE,
-    REPEATS_MAX,
     flags_of,
     same_look,
 )
-from delm_mcp.errors import InvalidInput
 
 DISPUTED = "disputed"
 """The doubt about an entry that somebody disputes; see `Entry.doubts`."""
-
-EVIDENCE_TYPES = ("quote", "command", "artifact", "url")
-
-# Hard limits on what may be stored at all; beyond them nothing is kept, not even a rejection.
-MAX_GIST = 2_000
-MAX_SUMMARY = 20_000
-MAX_RAW = 60_000
-MAX_EVIDENCE = 20
-MAX_EVIDENCE_TEXT = 20_000
-MAX_TOTAL = 80_000  # so that an entry can always be unfolded in one answer
-MAX_REF = 500
-PLACEHOLDER_MAX = 200  # characters; a longer text is not a placeholder
-MAX_LIST = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What an agent asks to put into the context."""
-
-    kind: Kind
-    gist: str
-    summary: str = ""
-    raw: str = ""
-    evidence: tuple[Evidence, ...] = ()
-    scope: str = ""
-    key: str = ""
-    supersedes: tuple[int, ...] = ()
-    derived_from: tuple[int, ...] = ()
-    base_version: int = 0
-    completes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """What the checks may know of the board at the moment of judging.
-
-    Attributes:
-        author: The principal that proposes.
-        grounds: All that the proposal derives from, however deep.
-        echoed: By its key, the live entry whose gist an artifact repeats; see `artifact_keys`.
-    """
-
-    run: Run
-    policy: Policy
-    related: dict[int, Entry] = field(default_factory=dict)
-    key_holder: Entry | None = None
-    same_gist: Entry | None = None
-    has_live: bool = False
-    author: str = ""
-    grounds: frozenset[int] = frozenset()
-    echoed: Mapping[str, Entry] = field(default_factory=dict)
-
-
-def refuse_oversize(proposal: Proposal) -> None:
-    """Refuse what may not be stored at all.
-
-    Raises:
-        InvalidInput: A text or a list over its limit, or an empty gist; names the field and the limit.
-    """
-    texts = {
-        "gist": (proposal.gist, MAX_GIST),
-        "summary": (proposal.summary, MAX_SUMMARY),
-        "raw": (proposal.raw, MAX_RAW),
-        "scope": (proposal.scope, MAX_REF),
-        "key": (proposal.key, MAX_REF),
-    }
-    for number, item in enumerate(proposal.evidence, 1):
-        texts[f"evidence {number} type"] = (item.type, 20)
-        texts[f"evidence {number} ref"] = (item.ref, MAX_REF)
-        texts[f"evidence {number} text"] = (item.text, MAX_PATCH if is_text(item) else MAX_EVIDENCE_TEXT)
-    for name, (text, limit) in texts.items():
-        if len(text) > limit:
-            hint = "Propose the change in parts." if limit == MAX_PATCH and name != "raw" else "Shorten it."
-            raise InvalidInput(f"{name} has {len(text)} characters; the limit is {limit}.", hint)
-    total = sum(len(text) for text, _ in texts.values())
-    if total > MAX_TOTAL:
-        raise InvalidInput(
-            f"All texts together have {total} characters; the limit is {MAX_TOTAL}.", "Shorten raw."
-        )
-    if len(proposal.evidence) > MAX_EVIDENCE:
-        raise InvalidInput(
-            f"evidence has {len(proposal.evidence)} items; the limit is {MAX_EVIDENCE}.", "Send fewer."
-        )
-    if len(proposal.supersedes) > MAX_LIST or len(proposal.derived_from) > MAX_LIST:
-        raise InvalidInput(
-            f"supersedes and derived_from take at most {MAX_LIST} entries each.", "Name fewer."
-        )
-    if not 0 <= proposal.base_version < 2**53:
-        raise InvalidInput(
-            f"base_version={proposal.base_version} is not a version.", "Pass the one that you read."
-        )
-    if not proposal.gist.strip():
-        raise InvalidInput("gist is empty.", "Write one self-contained sentence that a peer can act on.")
 
 
 def wellformed(proposal: Proposal, board: Board, secrets: Sequence[str]) -> list[str]:
@@ -142,7 +42,9 @@ def wellformed(proposal: Proposal, board: Board, secrets: Sequence[str]) -> list
         ]
     reasons = _gist_reasons(proposal, board.policy.limits.gist_tokens)
     for number, item in enumerate(proposal.evidence, 1):
-        reasons += [f"evidence {number}: {reason}" for reason in _evidence_reasons(item, proposal, board)]
+        reasons += [
+            f"evidence {number}: {reason}" for reason in reasons_against_evidence(item, proposal, board)
+        ]
     if proposal.kind is not Kind.ANSWER and not proposal.evidence and not proposal.derived_from:
         reasons.append(
             "it cites no evidence; give at least one quote, command, artifact or url, or derived_from"
@@ -173,89 +75,6 @@ def _is_quoted(words: str, proposal: Proposal) -> bool:
     """Whether a gist only reports what its source says: an open point in the code, a hope in a paper."""
     quoted = " ".join(" ".join(item.text for item in proposal.evidence if item.type == "quote").split())
     return words.casefold() in quoted.casefold()
-
-
-def _evidence_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
-    if item.type not in EVIDENCE_TYPES:
-        return [f"there is no type {fenced(item.type)}; use one of {', '.join(EVIDENCE_TYPES)}"]
-    if not item.ref.strip():
-        return [f"evidence of type {item.type} needs a ref"]
-    if _is_placeholder(item):
-        return [f"its text {fenced(item.text)} is a placeholder; give what was really seen"]
-    if item.type == "command":
-        return _command_reasons(item, proposal, board)
-    if proposal.kind is Kind.PATCH and is_text(item):
-        return reasons_against(item, proposal.evidence)
-    return _artifact_reasons(item, proposal, board) if item.type == "artifact" else _shape_reasons(item)
-
-
-def _shape_reasons(item: Evidence) -> list[str]:
-    if item.type == "quote" and len(item.text.strip()) < MIN_QUOTE:
-        return [f"a quote needs at least {MIN_QUOTE} characters of exact text"]
-    if item.type == "url" and not re.match(r"https?://\S+$", item.ref.strip()):
-        return ["a url needs an http or https address as ref"]
-    if item.type == "url" and NOWHERE.match(item.ref.strip()):
-        return [f"{fenced(item.ref)} is reserved for examples; give the address of what was really seen"]
-    return []
-
-
-def _is_placeholder(item: Evidence) -> bool:
-    text = item.text.strip()
-    if not text or len(item.text) >= PLACEHOLDER_MAX:
-        return False
-    if item.type != "quote" and PROMISE.fullmatch(text):
-        return True
-    return all(PLACEHOLDER.fullmatch(line.strip()) for line in text.splitlines() if line.strip())
-
-
-def _artifact_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
-    """An artifact is what was seen: not the gist once more, and not what this board says."""
-    if not item.text.strip():
-        return ["an artifact needs its content as text"]
-    if LABELS.fullmatch(item.ref) or all(
-        BOARD_LINE.fullmatch(line) for line in item.text.strip().splitlines()
-    ):
-        return ["it cites this board, which is no evidence; name the entries in derived_from"]
-    echo = board.echoed.get(artifact_key(item))
-    if echo is not None and echo.id not in {*proposal.derived_from, *proposal.supersedes}:
-        return [f"it says what {echo.label} says; name it in derived_from, or give what was really seen"]
-    gist, words = _words(proposal.gist), _words(item.text)
-    if len(words) - len(gist) <= REPEATS_MAX and f" {' '.join(gist)} " in f" {' '.join(words)} ":
-        return ["it only repeats the gist; give what was really seen"]
-    return []
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
-
-
-def artifact_key(item: Evidence) -> str:
-    """The key of the gist that an artifact may be repeating."""
-    return gist_key(same_look(item.text)) if item.type == "artifact" and len(item.text) <= MAX_GIST else ""
-
-
-def artifact_keys(proposal: Proposal) -> tuple[str, ...]:
-    """The keys of gists that the proposal's artifacts may be repeating, for `Board.echoed`."""
-    return tuple(filter(None, map(artifact_key, proposal.evidence)))
-
-
-def _command_reasons(item: Evidence, proposal: Proposal, board: Board) -> list[str]:
-    names = [command.name for command in board.run.commands]
-    if item.ref not in names:
-        known = (
-            f"use one of {', '.join(names)}" if names else "this run has none; cite another kind of evidence"
-        )
-        return [f"the run has no command {fenced(item.ref)}; {known}"]
-    if not board.run.repo:
-        return ["the run has no repository to run a command in; cite another kind of evidence"]
-    if proposal.kind is not Kind.PATCH:
-        return []
-    by_text = text_of(proposal.kind, proposal.evidence) is not None
-    if by_text and item.text.strip():
-        return ["it cites a commit beside the text of a patch; leave the command's text empty, or the patch"]
-    if not by_text and not item.text.strip():
-        return [f"a patch needs its full commit as the command's text. {AS_TEXT}"]
-    return []
 
 
 def fresh(proposal: Proposal, board: Board) -> list[str]:

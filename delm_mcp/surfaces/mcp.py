@@ -23,8 +23,8 @@ from delm_mcp.board.answers import Answer
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.verifying import Opinion
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Evidence, Kind
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.domain.text import one_line
 from delm_mcp.errors import DelmError
 from delm_mcp.surfaces import texts

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from delm_mcp.domain.admission import EVIDENCE_TYPES
+from delm_mcp.domain.evidence import EVIDENCE_TYPES
 from delm_mcp.domain.model import Kind
 
 HERE = Path(__file__).parent

@@ -21,7 +21,6 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.runs import Opening
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.runner import make_runner
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Caller,
     Command,
@@ -36,6 +35,7 @@ from delm_mcp.domain.model import (
     Verdict,
 )
 from delm_mcp.domain.policy import CheckName, build, dump
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import DelmError
 from delm_mcp.store.base import Tx
 from delm_mcp.store.sqlite import SqliteStore, open_sqlite

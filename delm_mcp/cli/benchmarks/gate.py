@@ -23,9 +23,9 @@ from delm_mcp.cli.benchmarks.team import Team, Worked
 from delm_mcp.cli.benchmarks.timing import percentile, ratio
 from delm_mcp.cli.benchmarks.watched import Watch
 from delm_mcp.cli.benchmarks.workshop import CHECK, Workshop
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Evidence
 from delm_mcp.domain.policy import OUTSIDE, build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.errors import CheckUnavailable
 
 PRESETS = ("open", "standard", "strict")

@@ -16,7 +16,6 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.runs import Opening
 from delm_mcp.cli.benchmarks.watched import Watch
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import (
     Agent,
     Caller,
@@ -32,6 +31,7 @@ from delm_mcp.domain.model import (
     RunId,
 )
 from delm_mcp.domain.policy import build
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.store.engine import Engine, load_migrations
 from delm_mcp.store.rows import AGENT, CHANGE, ENTRY, TASK, Table
 from delm_mcp.store.sqlite import SqliteStore

@@ -14,8 +14,8 @@ from delm_mcp.board.runs import Opening
 from delm_mcp.board.verifying import Opinion
 from delm_mcp.board.waiting import MAX_WAIT_S
 from delm_mcp.cli.benchmarks.scene import OWNER
-from delm_mcp.domain.admission import Proposal
 from delm_mcp.domain.model import Caller, Entry, EntryState, Principal, RunId, TaskKind
+from delm_mcp.domain.proposal import Proposal
 from delm_mcp.domain.text import tokens
 
 KEEPER = Caller(Principal("bench:keeper"), agent="keeper")

@@ -108,6 +108,14 @@ def local_principal(unique: str) -> str:
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
 
 
+def declared_agent() -> tuple[str, str, str]:
+    """Run, agent and principal that a launcher gave this process (DELM_RUN, DELM_AGENT, DELM_PRINCIPAL)."""
+    run, agent, principal = (
+        os.environ.get(name, "").strip() for name in ("DELM_RUN", "DELM_AGENT", "DELM_PRINCIPAL")
+    )
+    return run, agent, principal
+
+
 def load_policy(wish: str, protect: tuple[str, ...], default: tuple[str, ...]) -> Policy:
     """A policy from a preset's name or a TOML file.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import bench, history, judging, reading, runs, serving, stats, tokens
+from delm_mcp.cli import agents, bench, history, hooks, judging, reading, runs, serving, stats, tokens
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -48,6 +48,8 @@ app.command("export")(history.export)
 app.command("backup")(history.backup)
 app.command("tools")(serving.tools)
 app.command("bench")(bench.bench)
+app.add_typer(agents.app, name="agent")
+app.add_typer(hooks.app, name="hook")
 app.add_typer(tokens.app, name="token")
 app.add_typer(judging.app, name="judge")
 

@@ -56,6 +56,15 @@ async def opened(
         works: Whether this process takes checks from the queue.
     """
     place = await find_place(path)
+    async with opened_at(place, commands=commands, create=create, works=works) as served:
+        yield served
+
+
+@asynccontextmanager
+async def opened_at(
+    place: Place, *, commands: Wish = "off", create: bool = False, works: bool = False
+) -> AsyncIterator[Served]:
+    """Open the board of a place that was found before; the arguments are those of `opened`."""
     if create:
         prepare_folder(place.board)
     elif not place.board.exists():

@@ -108,6 +108,12 @@ def local_principal(unique: str) -> str:
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
 
 
+def state_folder() -> Path:
+    """Where we keep what belongs to this user and to no board."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "delm-mcp"
+
+
 def declared_agent() -> tuple[str, str, str]:
     """Run, agent and principal that a launcher gave this process (DELM_RUN, DELM_AGENT, DELM_PRINCIPAL)."""
     run, agent, principal = (

@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import agents, bench, history, hooks, judging, reading, runs, serving, stats, tokens
+from delm_mcp.cli import (
+    agents,
+    bench,
+    history,
+    hooks,
+    installing,
+    judging,
+    reading,
+    runs,
+    serving,
+    stats,
+    tokens,
+)
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -34,6 +46,7 @@ def options(
 
 
 app.command("init")(runs.init)
+app.command("install")(installing.install)
 app.command("stdio")(serving.stdio)
 app.command("serve")(serving.serve)
 app.command("status")(runs.status)

@@ -8,6 +8,7 @@ from delm_mcp import __version__
 from delm_mcp.cli import (
     agents,
     bench,
+    doctor,
     history,
     hooks,
     installing,
@@ -47,6 +48,7 @@ def options(
 
 app.command("init")(runs.init)
 app.command("install")(installing.install)
+app.command("doctor")(doctor.doctor)
 app.command("stdio")(serving.stdio)
 app.command("serve")(serving.serve)
 app.command("status")(runs.status)

@@ -95,3 +95,5 @@ def test_what_install_writes_is_what_the_client_reads(program: str, tmp_path: Pa
     listed = told(home, program, "mcp", "list")
     assert "delm" in listed
     assert "stdio" in listed
+    if program in {"claude", "opencode"}:  # the others list without connecting
+        assert "connected" in listed.lower()

@@ -187,7 +187,7 @@ CLIENTS: Mapping[str, Client] = {
             project=lambda root: root / ".gemini/settings.json",
             user=lambda home: _variable("GEMINI_CLI_HOME", home) / ".gemini/settings.json",
             entry=_gemini,
-            after="Gemini CLI reads a project's file only where the folder is trusted.",
+            after="Gemini CLI starts servers only in folders that it trusts (headless: --skip-trust).",
         ),
         Client(
             name="opencode",

@@ -108,6 +108,11 @@ def local_principal(unique: str) -> str:
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
 
 
+def declared_server() -> tuple[str, str]:
+    """The URL and the token of the server that a launcher gave this process (DELM_URL, DELM_TOKEN)."""
+    return os.environ.get("DELM_URL", "").strip(), os.environ.get("DELM_TOKEN", "").strip()
+
+
 def state_folder() -> Path:
     """Where we keep what belongs to this user and to no board."""
     base = os.environ.get("XDG_STATE_HOME")

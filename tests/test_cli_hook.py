@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client
 
@@ -21,6 +22,7 @@ from tests.outside import (
     Hall,
     Printed,
     audited,
+    delm,
     delm_here,
     do,
     environment,
@@ -28,9 +30,11 @@ from tests.outside import (
     git,
     hall_in,
     hold,
+    http_client,
     opened_by_cli,
     process,
     repository,
+    serving,
     stdio,
 )
 
@@ -318,3 +322,68 @@ async def test_sessions_of_dead_servers_are_forgotten(tmp_path: Path) -> None:
         assert "1.json" not in names
         assert {"2.json", "3.json"} < names  # not ours to judge
     assert {path.name for path in folder.iterdir()} == {"2.json", "3.json"}
+
+
+# -- over HTTP -------------------------------------------------------------------------------------
+
+
+async def test_over_http_the_server_says_what_is_due_and_only_to_the_agents_own_token(tmp_path: Path) -> None:
+    hosted, away = tmp_path / "hosted", tmp_path / "away"
+    for folder in (hosted, away):
+        folder.mkdir()
+    opened_by_cli(hosted, "Mend it", "--task", "one")
+    board = hosted / ".delm" / "board.db"
+    secrets = {
+        name: delm("token", "create", name, "--board", board, cwd=hosted).stdout.strip()
+        for name in ("ada", "eve")
+    }
+
+    def hook(event: str, url: str, agent: str, token: str) -> Printed:
+        variables = {"DELM_URL": url, "DELM_AGENT": agent, "DELM_TOKEN": token, "XDG_STATE_HOME": str(away)}
+        return delm_here("hook", event, cwd=away, stdin='{"session_id": "s"}', **variables)
+
+    with serving(board) as server:
+        async with http_client(server.url, token=secrets["ada"]) as client:
+            ada = (await hold(client))["agent"]
+
+            async def asked_as(event: str, agent: str, token: str, url: str = server.url) -> Printed:
+                return await anyio.to_thread.run_sync(hook, event, url, agent, token)
+
+            for _ in range(BLOCKS_MAX):
+                reason = json.loads((await asked_as("stop", ada, secrets["ada"])).out)["reason"]
+                assert f"claim_task(agent={ada})" in reason
+            assert (await asked_as("stop", ada, secrets["ada"])).out == ""
+            for agent, token, said in (
+                (ada, secrets["eve"], "somebody else"),
+                (ada, "delm_wrong", "401"),
+                (ada, "", "401"),
+            ):
+                for event in ("stop", "session-end"):
+                    done = await asked_as(event, agent, token)
+                    assert (done.code, done.out) == (0, "")
+                    assert said in done.err
+            never = await asked_as("stop", "never-joined", secrets["eve"])
+            assert (never.code, never.out, never.err) == (0, "", "")
+            gone = await asked_as("stop", ada, secrets["ada"], "http://127.0.0.1:1/mcp")
+            assert (gone.code, gone.out) == (0, "")
+            assert "127.0.0.1:1" in gone.err
+            await asked_as("session-end", ada, secrets["ada"])
+        async with http_client(server.url, token=secrets["eve"]) as client:
+            assert (await hold(client))["task"]["id"] == "T1"
+    await anyio.to_thread.run_sync(audited, board)
+
+
+async def test_no_web_page_can_ask_a_server_on_loopback(tmp_path: Path) -> None:
+    opened_by_cli(tmp_path, "Mend it", "--task", "one")
+    with serving(tmp_path / ".delm" / "board.db") as server:
+        async with http_client(server.url) as client, httpx2.AsyncClient() as page:
+            ada = (await hold(client))["agent"]
+            base = server.url.removesuffix("/mcp")
+            assert (await page.get(f"{base}/agents/{ada}/due")).json()["reason"]
+            rebound = await page.get(f"{base}/agents/{ada}/due", headers={"Host": "evil.example.org"})
+            crossed = await page.post(
+                f"{base}/agents/{ada}/release", headers={"Origin": "https://evil.example.org"}
+            )
+            assert (rebound.status_code, crossed.status_code) == (421, 403)
+            kept_on = await do(client, "claim_task", agent=ada)
+            assert kept_on["reclaimed"]

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from delm_mcp.board import queue
+from delm_mcp.board.board import Board
 from delm_mcp.board.operation import Operation
-from delm_mcp.domain.model import Agent, Run, RunState, Task, TaskKind
+from delm_mcp.domain.model import Agent, Caller, Run, RunState, Task, TaskKind
 from delm_mcp.domain.text import fenced, shortened
+from delm_mcp.errors import NotAllowed
 
 BLOCKS_MAX = 3
 """How often an agent that does nothing in between is kept from stopping."""
@@ -77,6 +79,35 @@ def places_of(op: Operation, seats: Iterable[tuple[str, str]], principal: str = 
                 found[agent.id] = (home, agent)
     own = [place for place in found.values() if place[1].principal in {principal, f"stdio:{principal}"}]
     return own or list(found.values())
+
+
+async def due_of(board: Board, caller: Caller, name: str) -> Due:
+    """What a caller's own agent still has to do, in whichever open runs it is.
+
+    Raises:
+        NotAllowed: The agent is somebody else's, or the token speaks for another.
+    """
+    now = board.clock()
+
+    def looks(op: Operation) -> Due:
+        return due(op, own_places(op, caller, name))
+
+    return await board.store.read(lambda tx: looks(Operation(tx, now, board.ids)))
+
+
+def own_places(op: Operation, caller: Caller, name: str) -> list[Place]:
+    """The places of a caller's agent in open runs; none when it never joined.
+
+    Raises:
+        NotAllowed: The agent is somebody else's, or the token speaks for another.
+    """
+    if caller.agent and caller.agent != name:
+        raise NotAllowed(f"This token speaks only for the agent {caller.agent!r}.", "Ask about that one.")
+    places = [place for place in places_of(op, [("", name)]) if not caller.runs or place[0].id in caller.runs]
+    own = [place for place in places if place[1].principal == caller.principal]
+    if places and not own:
+        raise NotAllowed(f"The agent {name[:48]!r} belongs to somebody else.", "Ask about your own.")
+    return own
 
 
 def due(op: Operation, places: Sequence[Place]) -> Due:

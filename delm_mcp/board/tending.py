@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from delm_mcp.board import identity, queue
+from delm_mcp.board import gate, identity, queue
 from delm_mcp.board.board import Board
 from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import tasks
@@ -64,6 +64,25 @@ async def release(
         return _released(op, home, agent, note)
 
     return await _each(board, caller, "release_agents", names, run, released)
+
+
+async def release_own(board: Board, caller: Caller, name: str) -> list[str]:
+    """Hand on what a caller's own agent holds, because its session ended; the labels of its tasks.
+
+    Raises:
+        NotAllowed: The agent is somebody else's, or the caller may only read.
+    """
+    identity.may_write(caller)
+    now = board.clock()
+
+    def releases(op: Operation) -> list[str]:
+        places = gate.own_places(op, caller, name)
+        tended = [_released(op, home, agent, "its session ended") for home, agent in places]
+        return [one.task for one in tended if one.outcome is Outcome.RELEASED]
+
+    return await board.store.write(
+        "release_agents", str(caller.principal), now, lambda tx: releases(Operation(tx, now, board.ids))
+    )
 
 
 async def agents_of(board: Board, caller: Caller, run: str = "") -> list[dict[str, Any]]:

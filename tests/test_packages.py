@@ -80,10 +80,7 @@ def test_both_plugins_teach_the_same_skill_of_tools_that_there_are() -> None:
 
 def test_hooks_never_hand_a_client_an_exit_code_that_blocks() -> None:
     """2 would keep an agent from stopping for ever, and is what an unknown command or option ends with."""
-    commands = re.findall(
-        r'"command": "(delm-mcp hook [^"]+)"',
-        (PACKAGES / "claude-code/hooks/hooks.json").read_text()
-        + (PACKAGES / "gemini-cli/hooks/hooks.json").read_text(),
-    )
-    assert len(commands) == 4
+    files = [PACKAGES / name / "hooks" / "hooks.json" for name in ("claude-code", "codex/delm", "gemini-cli")]
+    commands = re.findall(r'"command": "(delm-mcp hook [^"]+)"', "".join(file.read_text() for file in files))
+    assert len(commands) == 5
     assert all(command.endswith(" || true") for command in commands)

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
 from delm_mcp.board import gate
 from delm_mcp.board.adding import NewTask
@@ -190,7 +191,7 @@ async def test_without_a_memory_only_the_first_attempt_to_stop_is_refused(tmp_pa
     async with hall_in(tmp_path) as hall:
         await hall.open("one")
         ada = await joined(hall)
-        (tmp_path / "sessions").write_text("in the way of the folder")
+        (tmp_path / "board.db.sessions").write_text("in the way of the folder")
         await kept(tmp_path, ada, "T1")
         await let_go(tmp_path, ada, stop_hook_active=True)
 
@@ -316,8 +317,14 @@ async def test_sessions_of_dead_servers_are_forgotten(tmp_path: Path) -> None:
     (folder / "1.json").write_text(json.dumps(dead))
     (folder / "2.json").write_text("half writ")
     (folder / "3.json").write_text(json.dumps({**dead, "host": "another-machine"}))
-    async with stdio(tmp_path) as client:
+    # As clients start a command that is a line of shell: the shell between is not the client.
+    line = StdioServerParameters(
+        command="sh", args=["-c", f"{COMMAND[0]} stdio; true"], cwd=tmp_path, env=environment()
+    )
+    async with Client(stdio_client(line)) as client:
         await hold(client)
+        (session,) = (path for path in folder.glob("*.json") if path.stem not in {"1", "2", "3"})
+        assert json.loads(session.read_text())["client"][0] == own
         names = {path.name for path in folder.glob("*.json")}
         assert "1.json" not in names
         assert {"2.json", "3.json"} < names  # not ours to judge

@@ -78,7 +78,7 @@ class NearGate:
 
     @property
     def notes(self) -> Path:
-        return self.place.board.parent / sessions.FOLDER
+        return sessions.folder_of(self.place.board)
 
     async def due(self) -> Due:
         """See `Gate`."""

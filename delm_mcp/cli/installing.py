@@ -60,7 +60,8 @@ def install(
 
     Shows the change and asks first. Everything else in the file stays as it is: comments, order, keys that
     we do not know, indentation and line ends. A second time it changes nothing. --undo puts the file back
-    byte for byte, or, where it was changed since, takes out our entry alone.
+    byte for byte, or, where it was changed since, takes out our entry alone; what the file was before is
+    kept for that in ~/.local/state/delm-mcp, for you only.
     """
 
     async def main() -> None:

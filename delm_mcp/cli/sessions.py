@@ -18,8 +18,9 @@ from typing import Any
 
 import psutil
 
+from delm_mcp.config import FOLDER
+
 _log = logging.getLogger(__name__)
-FOLDER = "sessions"
 _SAME_START_S = 2.0  # psutil adds a start to the time of boot, which moves when the clock is set
 _BETWEEN = frozenset({"uv", "uvx", "pipx", "env", "npx"})
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "busybox"})
@@ -43,7 +44,7 @@ class Book:
     """The session of one `delm-mcp stdio`, as a file beside its board while it runs."""
 
     def __init__(self, board: Path, principal: str) -> None:
-        self._folder = board.parent / FOLDER
+        self._folder = folder_of(board)
         self._file = self._folder / f"{os.getpid()}.json"
         self._principal = principal
         self._seats: dict[tuple[str, str], None] = {}
@@ -77,11 +78,17 @@ class Book:
         """Forget the session."""
         with suppress(OSError):
             self._file.unlink()
+            self._folder.rmdir()  # unless others are in it
+
+
+def folder_of(board: Path) -> Path:
+    """The folder of a board's sessions: in its own folder, else beside it under its name."""
+    return board.with_name("sessions" if board.parent.name == FOLDER else f"{board.name}.sessions")
 
 
 def found(board: Path, process: psutil.Process | None = None) -> list[Session]:
     """The sessions of the nearest client above a process (this one by default); none is no fault."""
-    sessions = [session for _, session in _read(board.parent / FOLDER)]
+    sessions = [session for _, session in _read(folder_of(board))]
     if not sessions:
         return []
     with suppress(psutil.Error):

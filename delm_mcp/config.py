@@ -65,7 +65,7 @@ async def find_place(board: Path | None, start: Path | None = None) -> Place:
         repo = await GitRepo.find(start)
     except CheckUnavailable as error:
         problem = str(error)
-    named = board or (Path(os.environ["DELM_BOARD"]) if os.environ.get("DELM_BOARD") else None)
+    named = board or declared_board()
     if named is not None:
         return Place(named.expanduser().absolute(), repo, problem)
     home = repo.main if repo else _nearest(start)
@@ -106,6 +106,30 @@ def local_principal(unique: str) -> str:
     except (KeyError, OSError):
         user = "user"
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
+
+
+def declared_board() -> Path | None:
+    """The board's file that the environment names (DELM_BOARD), or None."""
+    return Path(os.environ["DELM_BOARD"]) if os.environ.get("DELM_BOARD") else None
+
+
+def declared_server() -> tuple[str, str]:
+    """The URL and the token of the server that a launcher gave this process (DELM_URL, DELM_TOKEN)."""
+    return os.environ.get("DELM_URL", "").strip(), os.environ.get("DELM_TOKEN", "").strip()
+
+
+def state_folder() -> Path:
+    """Where we keep what belongs to this user and to no board."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "delm-mcp"
+
+
+def declared_agent() -> tuple[str, str, str]:
+    """Run, agent and principal that a launcher gave this process (DELM_RUN, DELM_AGENT, DELM_PRINCIPAL)."""
+    run, agent, principal = (
+        os.environ.get(name, "").strip() for name in ("DELM_RUN", "DELM_AGENT", "DELM_PRINCIPAL")
+    )
+    return run, agent, principal
 
 
 def load_policy(wish: str, protect: tuple[str, ...], default: tuple[str, ...]) -> Policy:

@@ -160,13 +160,14 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def delm(
-    *words: str | Path, cwd: Path, check: bool = True, **more: str
+    *words: str | Path, cwd: Path, check: bool = True, stdin: str | None = None, **more: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run `delm-mcp` as a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, words)],
         cwd=cwd,
         env=environment(**more),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -186,7 +187,7 @@ class Printed:
     err: str
 
 
-def delm_here(*words: str | Path, cwd: Path, **more: str) -> Printed:
+def delm_here(*words: str | Path, cwd: Path, stdin: str = "", **more: str) -> Printed:
     """Run `delm-mcp` within this process, which saves its imports.
 
     In a thread of its own, because it brings its own event loop.
@@ -199,7 +200,7 @@ def delm_here(*words: str | Path, cwd: Path, **more: str) -> Printed:
         try:
             with chdir(cwd):
                 runner = CliRunner(env={**unset, "COLUMNS": "200", **more})
-                done = runner.invoke(app, [str(word) for word in words])
+                done = runner.invoke(app, [str(word) for word in words], input=stdin)
             crash = None if isinstance(done.exception, SystemExit) else done.exception
             answers.put(crash or Printed(done.exit_code, done.stdout, done.stderr))
         except BaseException as error:

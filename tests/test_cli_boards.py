@@ -14,7 +14,8 @@ import pytest
 from tests.outside import delm, delm_here, environment, opened_by_cli
 
 COMMANDS = """
-init stdio serve status context why diff stats retract cancel audit export backup tools token
+init install doctor stdio serve status context why diff stats retract cancel audit export backup tools
+agent hook token
 """.split()
 READING = (
     ["status"],
@@ -26,6 +27,8 @@ READING = (
     ["audit"],
     ["export"],
     ["cancel", "x"],
+    ["agent", "list"],
+    ["agent", "keep", "x"],
     ["token", "list"],
     ["token", "revoke", "x"],
 )
@@ -234,6 +237,16 @@ def test_help_lists_the_commands_and_how_to_start(tmp_path: Path) -> None:
         (["init"], ["--task", "--check", "pytest -q", "--policy", "standard", "--source", "--protect"]),
         (["stdio"], ["--board", "--agent", "DELM_AGENT", "--commands", "bubblewrap"]),
         (["serve"], ["--host", "--port", "tokens", "/healthz", "--commands"]),
+        (
+            ["install"],
+            ["claude", "--scope", "--url", "--token-variable", "--dry-run", "--undo", "byte for byte"],
+        ),
+        (["doctor"], ["each client", "--json", "Exits with 1"]),
+        (["agent"], ["keep", "release", "list"]),
+        (["agent", "keep"], ["about once a minute", "--run", "--board", "ceiling"]),
+        (["agent", "release"], ["--note", "a loss is counted"]),
+        (["hook", "stop"], ["DELM_AGENT", "decision", "never joined", "three times"]),
+        (["hook", "session-end"], ["Hand on"]),
         (["status"], ["--watch", "--json"]),
         (["context"], ["--at", "--since", "--why", "E12", "--unfold"]),
         (["why"], ["E12", "--json", "derives from"]),

@@ -62,6 +62,16 @@ def could_claim(op: Operation, run: Run, agent: Agent) -> bool:
     )
 
 
+def in_reach(op: Operation, run: Run, agent: Agent) -> Task | None:
+    """The task that a claim would give, as far as it can be told without changing anything."""
+    ended = _ended(op, run, limit=1)
+    return (
+        op.tx.favoured(run.id, agent.name)
+        or _ready(op, run, agent)
+        or (ended[0] if ended else op.tx.decision(run.id))
+    )
+
+
 def _ready(op: Operation, run: Run, agent: Agent) -> Task | None:
     """The next task that this agent may take and that is kept for nobody; verifying goes first."""
     latest = op.now + 2 * op.policy(run).limits.author_first_s
@@ -284,12 +294,16 @@ def give_up(op: Operation, seat: Seat, note: str) -> Task:
 
 
 def release(op: Operation, seat: Seat, note: str) -> Task:
-    """The holder hands the task on; a loss is counted, so that nobody passes it round for ever."""
+    """The holder hands the task on."""
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
-    reason = _said(seat, note) or f"{seat.agent.name} handed it on"
-    limits = op.policy(seat.run).limits
-    after = replace(tasks.lost(seat.task, tasks.Event.RELEASE, reason=reason, limits=limits), token="")
-    return put_back(op, seat.task, after)
+    return hand_on(op, seat.task, _said(seat, note) or f"{seat.agent.name} handed it on")
+
+
+def hand_on(op: Operation, task: Task, reason: str) -> Task:
+    """A leased task goes back for anybody; a loss is counted, so that nobody passes it round for ever."""
+    limits = op.policy(op.run(task.run)).limits
+    after = replace(tasks.lost(task, tasks.Event.RELEASE, reason=reason, limits=limits), token="")
+    return put_back(op, task, after)
 
 
 def count_rejection(op: Operation, task: Task, reason: str) -> Task:

@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from delm_mcp import __version__
-from delm_mcp.cli import bench, history, judging, reading, runs, serving, stats, tokens
+from delm_mcp.cli import (
+    agents,
+    bench,
+    doctor,
+    history,
+    hooks,
+    installing,
+    judging,
+    reading,
+    runs,
+    serving,
+    stats,
+    tokens,
+)
 from delm_mcp.cli.wiring import out
 
 app = typer.Typer(
@@ -34,6 +47,8 @@ def options(
 
 
 app.command("init")(runs.init)
+app.command("install")(installing.install)
+app.command("doctor")(doctor.doctor)
 app.command("stdio")(serving.stdio)
 app.command("serve")(serving.serve)
 app.command("status")(runs.status)
@@ -48,6 +63,8 @@ app.command("export")(history.export)
 app.command("backup")(history.backup)
 app.command("tools")(serving.tools)
 app.command("bench")(bench.bench)
+app.add_typer(agents.app, name="agent")
+app.add_typer(hooks.app, name="hook")
 app.add_typer(tokens.app, name="token")
 app.add_typer(judging.app, name="judge")
 

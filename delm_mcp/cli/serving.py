@@ -7,10 +7,12 @@ import typer
 from rich.table import Table
 
 from delm_mcp.board import tokens
+from delm_mcp.board.answers import Claim
 from delm_mcp.board.background import beside
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.keeping import Keeper
 from delm_mcp.checks.runner import Wish
+from delm_mcp.cli.sessions import Book
 from delm_mcp.cli.wiring import opened, out, run
 from delm_mcp.config import local_principal
 from delm_mcp.domain.model import Caller, Principal
@@ -50,11 +52,19 @@ def stdio(
         async with opened(board, commands=commands, create=True, works=True) as served:
             caller = Caller(Principal(local_principal(agent or RandomIds().token())), agent=agent)
             keeper = Keeper(served.board, lambda: caller)
-            server = make_server(served.board, lambda: caller, on_lease=keeper.add)
+            book = Book(served.place.board, str(caller.principal))
+
+            def claimed(claim: Claim) -> None:
+                book.note(claim.run, claim.agent)
+                if claim.lease:
+                    keeper.add(claim.lease, claim.expires_s)
+
+            server = make_server(served.board, lambda: caller, on_claim=claimed)
             try:
                 async with beside(keeper.work):
                     await serve_stdio(server)
             finally:
+                book.close()
                 await keeper.release_all()
 
     run(main)

@@ -63,6 +63,20 @@ async def opened(
         reach: How its callers get at the commits of the repository; by default in its worktrees.
     """
     place = await find_place(path)
+    async with opened_at(place, commands=commands, create=create, works=works, reach=reach) as served:
+        yield served
+
+
+@asynccontextmanager
+async def opened_at(
+    place: Place,
+    *,
+    commands: Wish = "off",
+    create: bool = False,
+    works: bool = False,
+    reach: Reach | None = None,
+) -> AsyncIterator[Served]:
+    """Open the board of a place that was found before; the arguments are those of `opened`."""
     if create:
         prepare_folder(place.board)
     elif not place.board.exists():

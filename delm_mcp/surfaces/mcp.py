@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from delm_mcp import __version__
 from delm_mcp.board import Board
 from delm_mcp.board.adding import NewTask
-from delm_mcp.board.answers import Answer
+from delm_mcp.board.answers import Answer, Claim
 from delm_mcp.board.identity import label_id
 from delm_mcp.board.reading import Wanted
 from delm_mcp.board.verifying import Opinion
@@ -71,12 +71,12 @@ class Tools:
         self,
         board: Board,
         caller_of: Callable[[], Caller],
-        on_lease: Callable[[str, float], None],
+        on_claim: Callable[[Claim], None],
         gone_of: Callable[[], Callable[[], bool]],
     ) -> None:
         self._board = board
         self._caller = caller_of
-        self._on_lease = on_lease
+        self._on_claim = on_claim
         self._gone_of = gone_of
 
     async def claim_task(
@@ -92,8 +92,7 @@ Nothing ready: says why and what to do."""
         answer = await self._board.claim_task(
             self._caller(), task=task, tags=tags, wait_s=wait_s, agent=agent, run=run, gone=self._gone_of()
         )
-        if answer.lease:
-            self._on_lease(answer.lease, answer.expires_s)
+        self._on_claim(answer)
         return _result(answer)
 
     async def read_context(
@@ -288,7 +287,7 @@ def make_server(
     board: Board,
     caller_of: Callable[[], Caller],
     *,
-    on_lease: Callable[[str, float], None] = lambda lease, expires_s: None,
+    on_claim: Callable[[Claim], None] = lambda claim: None,
     gone_of: Callable[[], Callable[[], bool]] = lambda: lambda: False,
     token_verifier: TokenVerifier | None = None,
     auth: AuthSettings | None = None,
@@ -298,7 +297,7 @@ def make_server(
     Args:
         board: The open board.
         caller_of: Who makes the call that is being handled.
-        on_lease: Told of each lease that goes out and for how many seconds, so that it can be kept.
+        on_claim: Told of each answer to a claim: who the caller is now, and the lease to keep, if any.
         gone_of: Gives a way to ask whether the caller of the present call has left.
         token_verifier: How bearer tokens are checked, for HTTP.
         auth: Where they are valid, for HTTP.
@@ -308,7 +307,7 @@ def make_server(
         title="DeLM board",
         version=__version__,
         instructions=texts.INSTRUCTIONS,
-        tools=Tools(board, caller_of, on_lease, gone_of).all(),
+        tools=Tools(board, caller_of, on_claim, gone_of).all(),
         token_verifier=token_verifier,
         auth=auth,
         log_level="WARNING",

@@ -1,4 +1,4 @@
-"""The board over HTTP: the MCP endpoint, who may call it, and a health check."""
+"""The board over HTTP: the MCP endpoint, who may call it, a health check, and what hooks ask."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -20,6 +20,7 @@ from delm_mcp.board.background import beside
 from delm_mcp.domain.model import Caller, Principal
 from delm_mcp.errors import DelmError
 from delm_mcp.surfaces.addresses import is_loopback
+from delm_mcp.surfaces.gatehouse import add_gate
 from delm_mcp.surfaces.mcp import BoardServer, make_server
 
 ANYBODY = Caller(Principal("http:local"))
@@ -97,6 +98,13 @@ def calling() -> Caller:
     return token.caller if isinstance(token, BoardToken) else ANYBODY
 
 
+def _calling_strictly(with_tokens: bool) -> Caller | None:
+    """The caller of a route that the SDK does not guard: without a token nobody, where there are tokens."""
+    if with_tokens and not isinstance(get_access_token(), BoardToken):
+        return None
+    return calling()
+
+
 def make_app(
     board: Board,
     *,
@@ -141,11 +149,13 @@ def make_app(
             return JSONResponse({"status": "failing", "error": error.problem}, status_code=503)
         return JSONResponse({"status": "ok", "version": __version__, "runs": runs})
 
+    security = _security(host, allowed_hosts)
+    add_gate(server, board, lambda: _calling_strictly(with_tokens), security)
     prepare(server)
     app = server.streamable_http_app(
         json_response=True,
         stateless_http=True,
-        transport_security=_security(host, allowed_hosts),
+        transport_security=security,
         host=host,
     )
     app.add_middleware(NoticesDisconnects)

@@ -1,0 +1,105 @@
+"""What the terminal says of a team at its end, and how to take its result."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from delm_client.session import server_name
+from delm_client.team.record import Ended, Entered, Event, Line, Noted, Spent, Started, TeamFacts
+from delm_client.team.sentences import printable
+from delm_client.team.team import Team
+from delm_client.words import plural, shortened
+
+REASONS = {
+    "finished": "finished",
+    "stalled": "stalled: nobody could go on",
+    "cancelled": "cancelled by its owner",
+    "budget": "stopped: its budget is spent",
+    "timeout": "stopped: its time is over",
+    "interrupted": "interrupted",
+    "no agent left": "stopped: no agent is left",
+}
+NOTES = 12
+
+
+def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path]) -> None:
+    """Print how it ended, who did what, and what to do now."""
+    done = facts.outcome == "finished"
+    spent_s = facts.ended_at - facts.started_at
+    head = Text.assemble(
+        ("✓ " if done else "✗ ", "green" if done else "red"),
+        (f"The team is {REASONS.get(facts.outcome, facts.outcome)}", "bold"),
+        f" after {_duration(spent_s)}.",
+    )
+    out.print()
+    out.print(head)
+    if facts.simulated:
+        out.print("A scripted model answered in place of a real one.", style="yellow")
+    if facts.answer:
+        out.print(f"  {printable(facts.answer)}", markup=False)
+    tasks = ", ".join(f"{count} {state}" for state, count in facts.status.get("tasks", {}).items())
+    out.print(f"  tasks: {tasks or 'unknown'}", markup=False)
+    for label in team.labels:
+        out.print(f"  {_agent(label, team.record.lines)}", markup=False, soft_wrap=True)
+    notes = [line.what.text for line in team.record.lines if isinstance(line.what, Noted)][-NOTES:]
+    for note in notes:
+        out.print(Text(f"  {printable(note)}", style="yellow"), soft_wrap=True)
+    out.print()
+    _print_next(out, team, facts, reports)
+
+
+def _agent(label: str, lines: list[Line]) -> str:
+    """One agent's part in a line."""
+    own = [line.what for line in lines if line.agent == label]
+    states: dict[str, str] = {what.entry: what.state for what in own if isinstance(what, Entered)}
+    admitted = sum(state in {"admitted", "superseded"} for state in states.values())
+    rejected = sum(state == "rejected" for state in states.values())
+    starts = sum(isinstance(what, Started) for what in own)
+    parts = [f"{admitted} admitted, {rejected} rejected", _cost(own)]
+    if starts > 1:
+        parts.append(f"started {starts} times")
+    ended = next((what for what in reversed(own) if isinstance(what, Ended)), None)
+    if ended is not None and ended.reason:
+        parts.append(shortened(printable(ended.reason), 120))
+    return f"{label}: " + "; ".join(parts)
+
+
+def _cost(own: list[Event]) -> str:
+    """Tokens and cost; a cost that nobody reported is unknown, not nothing."""
+    spent = [what for what in own if isinstance(what, Spent)]
+    tokens = sum(what.input_tokens + what.output_tokens for what in spent)
+    known = [what.cost_usd for what in spent if what.cost_usd is not None]
+    if not spent:
+        return "tokens and cost unknown"
+    cost = f"{sum(known):.2f} USD" if known else "cost unknown"
+    return f"{tokens:,} tokens, {cost}" + (" at least" if known and len(known) < len(spent) else "")
+
+
+def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path]) -> None:
+    rows: list[tuple[str, str]] = []
+    if facts.branch:
+        count = plural(len(facts.commits), "commit")
+        checked = ", checked as merged" if facts.commands else ""
+        rows.append(("result", f"{count} on {facts.branch}{checked}"))
+        rows.append(("look", f"git log --stat {facts.base[:12]}..{facts.branch}"))
+        rows.append(("take it", f"git merge {facts.branch}"))
+    else:
+        rows.append(("result", "nothing was admitted" if not facts.head else f"commit {facts.head}"))
+    if facts.outcome not in {"finished", "cancelled", "stalled"}:
+        rows.append(("go on", f"delm-run resume {facts.run}"))
+    if team.wish.keep:
+        rows.append(("worktrees", str(team.folder.root)))
+    rows += [("report", str(path)) for path in reports]
+    rows.append(("board", f"{server_name()} status --board {shlex.quote(facts.board)} --run {facts.run}"))
+    for name, value in rows:
+        out.print(f"{name:10} {value}", markup=False, soft_wrap=True)
+
+
+def _duration(value_s: float) -> str:
+    minutes, seconds = divmod(round(value_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    )

@@ -1,0 +1,139 @@
+"""A team at work: its agents, the run that is followed, and the bounds that end it."""
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+
+from delm_client.team.following import Following
+from delm_client.team.hosting import hosting
+from delm_client.team.record import Line, Noted, Spent
+from delm_client.team.supervise import Crew, Ending, Worker
+from delm_client.team.team import Team
+from delm_client.team.wish import TeamError
+
+GRACE_S = 30.0
+KEEP_S = 60.0
+KEEP_S_MIN = 0.5
+NOBODY = "no agent left"
+
+
+async def work(team: Team, ending: Ending) -> str:
+    """Let the team work until its run is over or it is ended; the record is open.
+
+    Returns:
+        How it ended: the run's state, or why it was ended before.
+
+    Raises:
+        TeamError: The board cannot be served.
+    """
+    wish, record = team.wish, team.record
+    budget = Budget(wish.budget_usd, ending, lambda text: record.tell(Noted(text)))
+    for line in record.lines:
+        budget.hear(line)
+    record.listeners.append(budget.hear)
+    async with hosting(wish.transport, team.owner, team.facts.run, team.labels, record, team.pids) as host:
+        following = Following(team.owner, team.facts.run, team.labels, record)
+        crew = Crew(team, host, following, ending)
+        async with anyio.create_task_group() as around:
+            around.start_soon(following.work)
+            around.start_soon(_keep, crew)
+            if wish.timeout_s:
+                around.start_soon(_time_out, wish.timeout_s, ending)
+            async with anyio.create_task_group() as agents:
+                around.start_soon(_cancel_when_asked, ending, agents.cancel_scope)
+                around.start_soon(_cancel_when_over, following, ending, agents.cancel_scope)
+                for member in wish.members:
+                    agents.start_soon(Worker(crew, member, team.harnesses[member.label]).work)
+            around.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await crew.look()
+            if not following.seen.over:
+                await crew.release(team.labels)
+                await crew.look()
+    return following.seen.state if following.seen.over else ending.reason or NOBODY
+
+
+async def _cancel_when_asked(ending: Ending, scope: anyio.CancelScope) -> None:
+    await ending.asked.wait()
+    scope.cancel()
+
+
+async def _cancel_when_over(following: Following, ending: Ending, scope: anyio.CancelScope) -> None:
+    """Agents hear from the board that the run is over, and have a while to end by themselves."""
+    await following.until(lambda: following.seen.over)
+    with anyio.move_on_after(GRACE_S):
+        await ending.asked.wait()
+    scope.cancel()
+
+
+async def _time_out(timeout_s: float, ending: Ending) -> None:
+    await anyio.sleep(timeout_s)
+    ending.ask("timeout")
+
+
+async def _keep(crew: Crew) -> None:
+    """Renew what agents that are alive hold, for they may think longer than a lease lasts.
+
+    Over stdio the agent's own server does that.
+    """
+    if crew.team.wish.transport == "stdio":
+        return
+    following, lease_s, told = crew.following, 0.0, False
+    while True:
+        await following.until(lambda: following.seen.lease_s > 0)
+        lease_s = max(lease_s, following.seen.lease_s)
+        await anyio.sleep(min(KEEP_S, max(KEEP_S_MIN, lease_s / 3)))
+        alive = sorted(label for label in crew.running if following.seen.holding(label).task)
+        if not alive:
+            continue
+        try:
+            await crew.team.owner.keep(crew.team.facts.run, alive)
+        except TeamError as error:
+            if not told:
+                crew.team.record.tell(Noted(f"Leases are not kept for now: {error}"))
+                told = True
+
+
+class Budget:
+    """What the team has spent so far, as its clients report it."""
+
+    def __init__(self, limit_usd: float | None, ending: Ending, note: Callable[[str], None]) -> None:
+        self.spent_usd = 0.0
+        self.unknown: set[str] = set()
+        self._limit_usd = limit_usd
+        self._ending = ending
+        self._note = note
+
+    def hear(self, line: Line) -> None:
+        """Add what a line says was spent, and end the team when it is too much."""
+        if not isinstance(line.what, Spent):
+            return
+        if line.what.cost_usd is None:
+            if line.agent not in self.unknown and self._limit_usd is not None:
+                self._note(f"{line.agent} does not report what it costs, so the budget does not count it.")
+            self.unknown.add(line.agent)
+            return
+        self.spent_usd += line.what.cost_usd
+        if self._limit_usd is not None and self.spent_usd >= self._limit_usd and not self._ending.reason:
+            self._note(
+                f"{self.spent_usd:.2f} USD are spent, of a budget of {self._limit_usd:.2f}: the team ends."
+            )
+            self._ending.ask("budget")
+
+
+async def until_signalled(ending: Ending, told: list[signal.Signals]) -> None:
+    """A first Ctrl-C (or SIGTERM, from `delm-run stop`) ends the team in order, a second one at once."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for number in signals:
+            told.append(number)
+            if len(told) == 1:
+                ending.ask("interrupted")
+                with suppress(OSError, ValueError):
+                    sys.stderr.write(
+                        "\nStopping: agents are ended and their work is kept. Ctrl-C again: at once.\n"
+                    )
+            else:
+                ending.hurry.set()

@@ -93,7 +93,7 @@ class Agent:
                 tell(event="said", text=str(claim.get("next")))
                 return
             await self.first_time(task["subject"])
-            await self.all_claimed()
+            self.all_claimed()
             if task["kind"] == "decide":
                 await self.decide(claim["lease"])
             else:
@@ -109,12 +109,12 @@ class Agent:
             tell(event="said", text="hanging")
             await anyio.sleep_forever()
 
-    async def all_claimed(self) -> None:
+    def all_claimed(self) -> None:
         """Wait until each of so many agents has a task, so that none does all of them."""
         if self.asked.together:
             (Path(self.asked.state) / f"{self.asked.label}.claimed").touch()
             while len(list(Path(self.asked.state).glob("*.claimed"))) < self.asked.together:
-                await anyio.sleep(0.05)
+                time.sleep(0.05)
 
     async def mend(self, name: str, lease: str) -> None:
         """Repair one module on the run's head, commit, and propose it."""

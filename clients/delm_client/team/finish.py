@@ -28,7 +28,7 @@ class Kept:
 
 async def finish(team: Team, outcome: str) -> TeamFacts:
     """Keep the work, give the result a branch, and write down what is known. Errors are noted, not raised."""
-    row, stats, entries = await _ask(team)
+    row, (stats, entries) = dict(team.last), await _ask(team)
     head = str(row.get("head") or "")
     if head == team.facts.base:
         head = ""
@@ -52,24 +52,21 @@ async def finish(team: Team, outcome: str) -> TeamFacts:
     except TeamError as error:
         team.record.tell(Noted(str(error)))
     if not team.wish.keep:
-        for name in ("homes",):
-            shutil.rmtree(team.folder.root / name, ignore_errors=True)
+        shutil.rmtree(team.folder.root / "homes", ignore_errors=True)
     return facts
 
 
-async def _ask(team: Team) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """The run at its end, its figures, and the entries of commits; what cannot be had is empty."""
+async def _ask(team: Team) -> tuple[dict[str, Any], dict[str, str]]:
+    """The run's figures, and the entries of commits; what cannot be had is empty."""
     run, owner = team.facts.run, team.owner
-    row: dict[str, Any] = {}
     stats: dict[str, Any] = {}
     entries: dict[str, str] = {}
     try:
-        row = await owner.status(run)
         stats = await owner.ask("stats", "--json", "--run", run)
         entries = await owner.entries_by_commit(run)
     except TeamError as error:
         team.record.tell(Noted(f"The board could not be read at the end: {error}"))
-    return row, stats, entries
+    return stats, entries
 
 
 def _put_away(team: Team, head: str) -> Kept:

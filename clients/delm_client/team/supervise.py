@@ -85,6 +85,18 @@ class Crew:
         except TeamError as error:
             self.team.record.tell(Noted(f"The board could not be read just now: {error}"))
 
+    async def goes_on_without(self, label: str) -> bool:
+        """An agent is gone: whether the run is still open; then what the agent held is handed on."""
+        if self.following.seen.over:
+            return False
+        await self.look()
+        if self.following.seen.over:
+            return False
+        if self.following.seen.holding(label).task:
+            await self.release([label])
+            await self.look()
+        return True
+
     async def release(self, labels: list[str]) -> None:
         """Hand on what agents that are gone still hold; leases that cannot be released end by themselves."""
         try:
@@ -128,8 +140,7 @@ class Worker:
         while not self._crew.following.seen.over:
             before = self._results()
             await self._once()
-            await self._crew.look()
-            if self._crew.following.seen.over:
+            if not await self._crew.goes_on_without(self._label):
                 return
             fruitless = 0 if self._results() > before else fruitless + 1
             if fruitless > self._team.wish.restarts:
@@ -215,8 +226,6 @@ class Worker:
         self._team.pids.remove(self._label)
         code = process.returncode or 0
         self._tell(Ended(code, self._why(code, asked)))
-        if not asked and self._crew.following.seen.state == "open":
-            await self._crew.release([self._label])
         self._crew.following.nudge()
 
     def _why(self, code: int, asked: bool) -> str:

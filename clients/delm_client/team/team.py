@@ -1,7 +1,9 @@
 """A team that has been prepared: all that its parts share."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from delm_client.team.folder import Folder, Record
 from delm_client.team.harness import Assignment, Harness
@@ -32,7 +34,7 @@ add_tasks(lease, ...).
 
 @dataclass
 class Team:
-    """Everything about a team that does not change while it works."""
+    """What the parts of a launcher share."""
 
     wish: Wish
     repository: Repository
@@ -43,6 +45,8 @@ class Team:
     """By label."""
     record: Record = field(init=False)
     pids: Pids = field(init=False)
+    last: Mapping[str, Any] = field(default_factory=dict)
+    """The run as it was when the team ended, as `delm-mcp status --json` gives it."""
 
     def __post_init__(self) -> None:
         self.record = Record(self.folder.events)

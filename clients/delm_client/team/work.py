@@ -50,9 +50,11 @@ async def work(team: Team, ending: Ending) -> str:
             around.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await crew.look()
-            if not following.seen.over:
-                await crew.release(team.labels)
+            held = [label for label in team.labels if following.seen.holding(label).task]
+            if held and not following.seen.over:
+                await crew.release(held)
                 await crew.look()
+    team.last = following.seen.row
     return following.seen.state if following.seen.over else ending.reason or NOBODY
 
 

@@ -24,6 +24,7 @@ AGENT = Path(__file__).with_name("team_agent.py")
 PATIENCE_S = 60.0
 MODULES = ("one", "two", "three")
 CHECK = f"{sys.executable} -m pytest -q -p no:cacheprovider"
+QUICK_CHECK = f"{sys.executable} -S test_one.py"
 POLICY = """\
 preset = "standard"
 [limits]
@@ -58,7 +59,8 @@ class Scene:
         """The words of a usual `delm-run team`."""
         tasks = [word for name in self.modules for word in ("--task", f"Mend {name}.py")]
         policy = str(self.folder / "policy.toml")
-        return ["team", "Mend all", "--run", "mend", *tasks, "--check", CHECK, "--policy", policy, *words]
+        check = CHECK if len(self.modules) > 1 else QUICK_CHECK
+        return ["team", "Mend all", "--run", "mend", *tasks, "--check", check, "--policy", policy, *words]
 
     def start(self, *words: str) -> "Launched":
         """Start `delm-run` in the repository."""
@@ -181,7 +183,8 @@ def scene_in(folder: Path, modules: Sequence[str] = MODULES) -> Iterator[Scene]:
     for name in modules:
         (scene.repo / f"{name}.py").write_text(f"def {name}(x):\n    return x - 1\n")
         (folder / "fixes" / f"{name}.py").write_text(f"def {name}(x):\n    return x + 1\n")
-        test = f"from {name} import {name}\n\n\ndef test_{name}():\n    assert {name}(1) == 2\n"
+        test = f"from {name} import {name}\n\n\ndef test_{name}():\n    assert {name}(1) == 2\n\n\n"
+        test += f"if __name__ == '__main__':\n    test_{name}()\n"
         (scene.repo / f"test_{name}.py").write_text(test)
     git(scene.repo, "add", "--all")
     git(scene.repo, "commit", "-q", "-m", "start")

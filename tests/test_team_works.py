@@ -1,6 +1,7 @@
 """`delm-run team`: real processes of agents reach the board over MCP and commit with git."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,29 +153,45 @@ def test_others_watch_and_stop_a_team_and_no_second_launcher_joins_it(small: Sce
     assert "not under way" in small.run("attach", code=2)
 
 
-def test_a_team_ends_at_its_budget(scene: Scene) -> None:
-    said = scene.run(*scene.team("--agents", scene.agents("--cost", "0.7"), "--budget-usd", "0.5"), code=1)
+def shell(script: str) -> tuple[str, ...]:
+    """The words for an agent that never joins, which is enough to see what becomes of its process."""
+    return ("--agents", f"cmd:sh -c {shlex.quote(script)}", "--transport", "stdio")
+
+
+def test_a_team_ends_at_its_budget_and_says_whose_cost_is_unknown(small: Scene) -> None:
+    spends = """
+        echo '{"event": "spent", "output_tokens": 5}'
+        echo '{"event": "spent", "output_tokens": 5, "cost_usd": 0.7}'
+        exec sleep 1000
+    """
+
+    said = small.run(*small.team(*shell(spends), "--budget-usd", "0.5"), code=1)
 
     assert "0.70 USD are spent, of a budget of 0.50" in said
-    assert "its budget is spent" in said
-    facts = scene.facts()
-    assert facts["outcome"] == "budget"
-    assert facts["branch"] == "delm/mend"
+    assert "does not report what it costs" in said
+    assert "10 tokens, 0.70 USD at least" in said
+    assert small.facts()["outcome"] == "budget"
 
 
-def test_a_team_ends_when_its_time_is_over(small: Scene) -> None:
-    agents = small.agents("--first", "hang")
-    said = small.run(*small.team("--agents", agents, "--timeout", "2", "--keep"), code=1)
+def test_a_team_ends_when_its_time_is_over_with_all_that_it_started(small: Scene) -> None:
+    script = 'trap "" TERM; echo begun > begun.txt; sleep 1000 & echo ready; while :; do sleep 1000; done'
 
+    launched = small.start(*small.team(*shell(script), "--timeout", "3", "--keep"))
+    launched.until("started")
+    family = launched.family()
+    said = launched.ended()
+
+    assert launched.process.returncode == 1
     assert "its time is over" in said
     assert small.facts()["outcome"] == "timeout"
-    assert (small.team_folder / "team-agent-1" / "notes.txt").exists() == ("has T1" in said)
+    assert gone(family)
+    assert git(small.team_folder / "sh-1", "show", "HEAD:begun.txt").strip() == "begun"
 
 
 def test_an_agent_that_always_fails_is_given_up_with_its_last_words(small: Scene) -> None:
-    fails = f"cmd:{sys.executable} -c 'import sys; sys.exit(\"invalid api key\")'"
+    script = "echo >&2 invalid api key; exit 3"
 
-    said = small.run(*small.team("--agents", fails, "--restarts", "1"), code=1)
+    said = small.run(*small.team(*shell(script), "--restarts", "1"), code=1)
 
     assert "2 times in a row" in said
     assert "invalid api key" in said

@@ -3,13 +3,13 @@
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
-import psutil
 import typer
 from rich.console import Console
 
@@ -27,6 +27,7 @@ from delm_client.team.worktrees import find_repository
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 STOP_S = 120.0
+POLL_S = 0.1
 
 TEAM_HELP = "\n\n".join(
     [
@@ -168,10 +169,11 @@ def stop(run: RunArg = "") -> None:
         if launcher is None:
             raise TeamError(f"The team {folder.run} is not under way, so there is nothing to stop.")
         launcher.send_signal(signal.SIGTERM)
-        try:
-            launcher.wait(STOP_S)
-        except psutil.TimeoutExpired:
-            raise TeamError(f"The launcher {launcher.pid} has not ended within {STOP_S:.0f} s.") from None
+        until = time.monotonic() + STOP_S
+        while folder.launcher() is not None:  # its lock ends with it, even where nobody reaps it
+            if time.monotonic() > until:
+                raise TeamError(f"The launcher {launcher.pid} has not ended within {STOP_S:.0f} s.")
+            time.sleep(POLL_S)
         out.print(
             f"The team {folder.run} has ended. It goes on with: delm-run resume {folder.run}", markup=False
         )

@@ -245,8 +245,9 @@ class Record:
 
     def open(self) -> None:
         """Go on with the record that is there; a torn last line is ended, so that it harms no other."""
-        self.lines, _ = read_lines(self.path)
-        torn = self.path.exists() and not _ends_whole(self.path)
+        there = self.path.is_file()
+        self.lines = read_lines(self.path)[0] if there else []
+        torn = there and not _ends_whole(self.path)
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
         if torn:
             self._file.write("\n")

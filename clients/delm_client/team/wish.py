@@ -169,8 +169,9 @@ def _checked(command: str) -> str:
 
 def _stem(command: str) -> str:
     """What an agent that is started by a command is called: after its program or script."""
-    words = [word for word in shlex.split(command) if not word.startswith("-")]
-    named = next((word for word in words if not _INTERPRETERS.fullmatch(Path(word).name)), words[0])
+    words = shlex.split(command)
+    paths = [word for word in words if re.fullmatch(r"[\w@.+/][\w@.+/-]*", word)]
+    named = next((word for word in paths if not _INTERPRETERS.fullmatch(Path(word).name)), words[0])
     stem = re.sub(r"[^a-z0-9]+", "-", Path(named).stem.lower())[:17].strip("-")
     return stem or "agent"
 

@@ -28,7 +28,7 @@ QUICK_CHECK = f"{sys.executable} -S test_one.py"
 POLICY = """\
 preset = "standard"
 [limits]
-lease_s = 5
+lease_s = 60
 max_losses = 50
 decide_grace_s = 0.2
 author_first_s = 0.5

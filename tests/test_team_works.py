@@ -114,6 +114,7 @@ def test_ctrl_c_keeps_the_work_and_resume_goes_on(small: Scene) -> None:
     assert "half of" in git(small.repo, "show", "delm-work/mend/team-agent-1:notes.txt")
     assert git(small.repo, "log", "-1", "--format=%s", "delm-work/mend/team-agent-1").startswith("Unfinished")
     assert small.facts()["outcome"] == "interrupted"
+    assert [row["state"] for row in small.status()["queue"]] == ["ready"]
 
     said = small.run("resume")
 

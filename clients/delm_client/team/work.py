@@ -49,7 +49,8 @@ async def work(team: Team, ending: Ending) -> str:
                     agents.start_soon(Worker(crew, member, team.harnesses[member.label]).work)
             around.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            await crew.look()
+            if not following.seen.over:
+                await crew.look()
             held = [label for label in team.labels if following.seen.holding(label).task]
             if held and not following.seen.over:
                 await crew.release(held)

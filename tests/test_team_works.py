@@ -86,7 +86,7 @@ def test_a_killed_agent_one_that_leaves_and_a_killed_server_lose_nothing(scene: 
     scene.kill("server")
     launched.until("server ended", "started again")
     scene.kill("team-agent-1")
-    launched.until("team-agent-1 ended", "SIGKILL")
+    launched.until("team-agent-1 was ended by SIGKILL")
     said = launched.ended()
 
     assert launched.process.returncode == 0, said

@@ -20,6 +20,7 @@ from delm_client.team.finish import head_now, write_report
 from delm_client.team.folder import Folder, choose
 from delm_client.team.harness import Permissions
 from delm_client.team.prepare import known_harnesses
+from delm_client.team.processes import end_leftovers
 from delm_client.team.show import watch
 from delm_client.team.wish import COMMAND, TeamError, Wish, read_goal, read_members
 from delm_client.team.worktrees import find_repository
@@ -167,6 +168,9 @@ def stop(run: RunArg = "") -> None:
         folder = _chosen(run, lambda one: one.launcher() is not None)
         launcher = folder.launcher()
         if launcher is None:
+            if left := end_leftovers(folder.processes().values()):
+                out.print(f"Its launcher was killed before; ended what it left: {left}", markup=False)
+                return
             raise TeamError(f"The team {folder.run} is not under way, so there is nothing to stop.")
         launcher.send_signal(signal.SIGTERM)
         until = time.monotonic() + STOP_S

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,13 @@ from delm_client.team.worktrees import branch_of, result_branch
 from delm_client.words import plural
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What became of the agents' branches: the commits on each that are not in the result."""
-
-    branches: dict[str, int]
-
-
 async def finish(team: Team, outcome: str) -> TeamFacts:
     """Keep the work, give the result a branch, and write down what is known. Errors are noted, not raised."""
     row, (stats, entries) = dict(team.last), await _ask(team)
     head = str(row.get("head") or "")
     if head == team.facts.base:
         head = ""
-    kept = _put_away(team, head or team.facts.base)
-    for branch, count in kept.branches.items():
-        team.record.tell(Noted(f"{plural(count, 'commit')} outside of the result stay on {branch}"))
+    _put_away(team, head or team.facts.base)
     facts = replace(
         team.facts,
         ended_at=time.time(),
@@ -69,24 +60,22 @@ async def _ask(team: Team) -> tuple[dict[str, Any], dict[str, str]]:
     return stats, entries
 
 
-def _put_away(team: Team, head: str) -> Kept:
+def _put_away(team: Team, head: str) -> None:
     """Commit what agents left, remove their worktrees unless they are to be kept, and needless branches."""
-    branches: dict[str, int] = {}
     for label in team.labels:
         path, branch = team.folder.worktree(label), branch_of(team.facts.run, label)
         try:
-            if worktrees.save_work(path, label):
-                team.record.tell(Noted(f"Unfinished work of {label} was committed to {branch}"), label)
+            saved = worktrees.save_work(path, label)
             worktrees.put_away(team.repository, path, branch, remove=not team.wish.keep)
             count = worktrees.unmerged(team.repository, branch, head)
         except GitError as error:
             team.record.tell(Noted(f"The worktree {path} stays as it is: {error}"), label)
             continue
         if count:
-            branches[branch] = count
+            said = f"{plural(count, 'commit')} of {label} not in the result, on the branch {branch}"
+            team.record.tell(Noted(said + (": with unfinished work" if saved else "")), label)
         elif not team.wish.keep:
             worktrees.delete_branch(team.repository, branch)
-    return Kept(branches)
 
 
 def _point(team: Team, head: str) -> str:

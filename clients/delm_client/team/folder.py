@@ -20,6 +20,7 @@ from delm_client.team.record import Commit, Event, Line, Noted, TeamFacts, line_
 from delm_client.team.wish import TeamError, Wish, wish_of
 
 START_SLACK_S = 1.0
+LOOKS, LOOK_S = 5, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +145,11 @@ class Folder:
             TeamError: There is another one.
         """
         with (self.root / "lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _locks(file):
                 raise TeamError(
                     f"The team {self.run} is under way already. Watch it: delm-run attach {self.run}; "
                     f"end it: delm-run stop {self.run}."
-                ) from None
+                )
             file.truncate(0)
             me = psutil.Process()
             json.dump({"pid": me.pid, "started": me.create_time()}, file)
@@ -168,6 +167,18 @@ class Folder:
         except (OSError, ValueError):
             pass
         return None
+
+
+def _locks(file: TextIO) -> bool:
+    """Take the lock; whoever only looks whether it is taken holds it for a moment."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(LOOK_S)
+        else:
+            return True
+    return False
 
 
 def _alive(row: Mapping[str, Any]) -> psutil.Process | None:

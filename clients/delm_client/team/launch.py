@@ -3,6 +3,7 @@
 import shlex
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +68,12 @@ async def _lead(team: Team, out: Console) -> int:
     team.record.open()
     screen = Screen(out, team.record.lines)
     team.record.listeners.append(screen.hear)
+    run = team.facts.run
     out.print(
-        f"run {team.facts.run}: {plural(len(team.labels), 'agent')}, board {team.facts.board}; "
-        f"in another terminal: delm-run attach {team.facts.run}, delm-run stop {team.facts.run}",
-        markup=False,
-        soft_wrap=True,
+        f"run {run}: {plural(len(team.labels), 'agent')} from commit {team.facts.base[:12]}", markup=False
+    )
+    out.print(
+        f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}", markup=False
     )
     try:
         async with anyio.create_task_group() as group:
@@ -89,7 +91,8 @@ async def _lead(team: Team, out: Console) -> int:
             group.cancel_scope.cancel()
     finally:
         team.record.close()
-    print_summary(out, team, facts, _reports(team, facts, out))
+    with suppress(OSError):  # the terminal was closed
+        print_summary(out, team, facts, _reports(team, facts, out))
     if signal.SIGINT in told:
         return INTERRUPTED
     return 0 if facts.outcome == "finished" else 1
@@ -125,7 +128,7 @@ async def dry_run(wish: Wish, start: Path, out: Console) -> None:
     wish, repository = prepare.located(wish, start)
     run = await prepare.name_for(wish, repository)
     folder = Folder(repository.main / ".delm" / "teams" / run)
-    owner = Owner(repository.board, repository.main)
+    owner = Owner(repository.board, repository.here)
     facts = prepare.facts_for(wish, repository, run, repository.head)
     team = Team(wish, repository, folder, owner, facts, harnesses)
     host = StdioHost(owner) if wish.transport == "stdio" else _NoHost()

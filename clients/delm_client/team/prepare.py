@@ -78,7 +78,7 @@ async def name_for(wish: Wish, repository: Repository) -> str:
     """
     taken = {folder.run for folder in teams(repository.main)}
     taken |= {path.name for path in (repository.main / ".delm" / "teams").glob("*")}
-    taken |= set(await Owner(repository.board, repository.main).runs())
+    taken |= set(await Owner(repository.board, repository.here).runs())
     heads = git(
         repository.git_dir, "for-each-ref", "--format=%(refname)", "refs/heads/delm", "refs/heads/delm-work"
     )
@@ -152,7 +152,7 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
     """
     folder = Folder(repository.main / ".delm" / "teams" / run)
     harnesses = harnesses_of(wish)
-    owner = Owner(repository.board, repository.main)
+    owner = Owner(repository.board, repository.here)
     try:
         base = repository.head
         if wish.include_dirty:
@@ -207,7 +207,7 @@ async def open_again(folder: Folder, start: Path, changes: Mapping[str, float | 
     check_bounds(wish)
     repository = worktrees.find_repository(start)
     end_leftovers(folder.processes().values())
-    owner = Owner(repository.board, repository.main)
+    owner = Owner(repository.board, repository.here)
     row = await owner.status(facts.run)
     if not row:
         raise TeamError(f"The board {repository.board} has no run {facts.run}, so it cannot go on.")

@@ -12,8 +12,10 @@ import psutil
 from anyio.abc import Process
 
 from delm_client.team.folder import Folder
+from delm_client.team.wish import TeamError
 
 STOP_S = 5.0
+SHORT = 40
 
 
 @dataclass
@@ -26,12 +28,16 @@ class Pids:
     def add(self, name: str, pid: int) -> None:
         """A process was started."""
         self.by_name[name] = pid
-        self.folder.write_processes(self.by_name)
+        self._write()
 
     def remove(self, name: str) -> None:
         """It is gone."""
         self.by_name.pop(name, None)
-        self.folder.write_processes(self.by_name)
+        self._write()
+
+    def _write(self) -> None:
+        with suppress(TeamError):  # it is needed only if we are killed, and a full disk is said elsewhere
+            self.folder.write_processes(self.by_name)
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
@@ -85,5 +91,8 @@ def tail(path: Path, chars: int = 400) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[-chars:]
+    lines = [line.strip(" |+-\t") for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    # A traceback's last line has it all; a sentence that was wrapped does not.
+    short = len(lines) > 1 and len(lines[-1]) < SHORT and not lines[-2].startswith(("File ", "raise "))
+    return " / ".join(lines[-2:] if short else lines[-1:])[-chars:]

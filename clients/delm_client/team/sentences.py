@@ -1,5 +1,6 @@
 """What happens to a team, a sentence for each event worth one: for logs and pipes."""
 
+import signal
 import time
 
 from delm_client.team.record import (
@@ -59,8 +60,18 @@ def _said(agent: str, what: Event) -> str:  # noqa: PLR0911 - one for each kind
 
 
 def _ended(agent: str, what: Ended) -> str:
-    how = "ended" if what.code <= 0 else f"ended with code {what.code}"
+    how = "ended" if what.code == 0 else f"ended with code {what.code}"
+    if what.code < 0:
+        how = f"was ended by {signal_name(-what.code)}"
     return f"{agent} {how}" + (f": {shortened(what.reason, REASON_CHARS)}" if what.reason else "")
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called, such as `SIGKILL`."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _entered(agent: str, what: Entered) -> str:

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -48,7 +48,8 @@ class Screen:
         """Take in a line; where there is no terminal, print it."""
         self._view.hear(line)
         if not self._console.is_terminal and (said := sentence(line)):
-            self._console.print(said, highlight=False, markup=False, soft_wrap=True)
+            with suppress(OSError):  # whoever read it is gone, and the team goes on
+                self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
     @asynccontextmanager
     async def drawn(self) -> AsyncIterator[None]:
@@ -66,7 +67,8 @@ class Screen:
 
     async def _draw(self, live: Live) -> None:
         while True:
-            live.update(self._render(self._view, self._console.height - 1), refresh=True)
+            with suppress(OSError):  # the terminal was closed
+                live.update(self._render(self._view, self._console.height - 1), refresh=True)
             await anyio.sleep(FRAME_S)
 
 

@@ -1,6 +1,5 @@
 """What the terminal says of a team at its end, and how to take its result."""
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -8,7 +7,7 @@ from rich.text import Text
 
 from delm_client.session import server_name
 from delm_client.team.record import Ended, Entered, Event, Line, Noted, Spent, Started, TeamFacts
-from delm_client.team.sentences import printable
+from delm_client.team.sentences import printable, signal_name
 from delm_client.team.team import Team
 from delm_client.words import plural, shortened
 
@@ -61,8 +60,9 @@ def _agent(label: str, lines: list[Line]) -> str:
     if starts > 1:
         parts.append(f"started {starts} times")
     ended = next((what for what in reversed(own) if isinstance(what, Ended)), None)
-    if ended is not None and ended.reason:
-        parts.append(shortened(printable(ended.reason), 120))
+    if ended is not None and (ended.code or ended.reason):
+        how = f"ended by {signal_name(-ended.code)}" if ended.code < 0 else f"ended with code {ended.code}"
+        parts.append(shortened(printable(ended.reason or how), 120))
     return f"{label}: " + "; ".join(parts)
 
 
@@ -90,11 +90,19 @@ def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path])
     if facts.outcome not in {"finished", "cancelled", "stalled"}:
         rows.append(("go on", f"delm-run resume {facts.run}"))
     if team.wish.keep:
-        rows.append(("worktrees", str(team.folder.root)))
-    rows += [("report", str(path)) for path in reports]
-    rows.append(("board", f"{server_name()} status --board {shlex.quote(facts.board)} --run {facts.run}"))
+        rows.append(("worktrees", _near(team.folder.root)))
+    if reports:
+        kinds = ", ".join(path.suffix for path in reports[1:])
+        rows.append(("report", _near(reports[0]) + (f" (and {kinds})" if kinds else "")))
+    rows.append(("board", f"{server_name()} status --run {facts.run}"))
     for name, value in rows:
         out.print(f"{name:10} {value}", markup=False, soft_wrap=True)
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be typed here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _duration(value_s: float) -> str:

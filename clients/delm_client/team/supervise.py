@@ -5,7 +5,6 @@ An agent that ends may have done well or badly; what counts is what the board ha
 """
 
 import os
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -231,9 +230,7 @@ class Worker:
     def _why(self, code: int, asked: bool) -> str:
         if asked:
             return f"ended by the launcher: {self._crew.ending.reason or 'the run is over'}"
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        if code == 0:
+        if code <= 0:
             return ""
         said = tail(self._team.folder.log(self._label)) or self._words
         cause = cause_of(f"{said} {self._words}", self._member.kind)

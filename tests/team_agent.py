@@ -1,7 +1,7 @@
 """A coding agent without a model, as teams in tests launch it: it speaks MCP and commits with git.
 
 It knows the repairs of one repository. What else it does is asked for with `--first`, and done by the first
-process only (`--state` remembers it): `hang` with a task, or `leave` with one.
+process only (`--state` remembers it): `hang` with a task, `leave` with one, or `ponder` for two leases.
 """
 
 import argparse
@@ -104,6 +104,9 @@ class Agent:
     async def first_time(self, subject: str) -> None:
         if self.first == "leave":
             os._exit(0)
+        if self.first == "ponder":
+            self.first = ""
+            await anyio.sleep(2 * self.asked.lease)
         if self.first == "hang":
             (self.asked.worktree / "notes.txt").write_text(f"half of {subject}\n")
             tell(event="said", text="hanging")
@@ -156,6 +159,7 @@ def main() -> None:
     parser.add_argument("--fixes", default="")
     parser.add_argument("--state", default="")
     parser.add_argument("--first", default="")
+    parser.add_argument("--lease", type=float, default=0)
     parser.add_argument("--together", type=int, default=0)
     parser.add_argument("--cost", type=float, default=-1)
     agent = Agent(parser.parse_args())

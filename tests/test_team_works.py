@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from delm_client.team.folder import Folder, read_lines
-from delm_client.team.record import Ended, Entered, Joined, RunIs, Started
+from delm_client.team.record import Ended, Entered, Holds, Joined, RunIs, Started
 from tests.outside import environment, git
 from tests.team_scene import Scene, scene_in
 
@@ -152,6 +152,20 @@ def test_others_watch_and_stop_a_team_and_no_second_launcher_joins_it(small: Sce
     assert launched.process.returncode == 1
     assert "not under way" in small.run("stop", code=2)
     assert "not under way" in small.run("attach", code=2)
+
+
+@pytest.mark.long
+def test_an_agent_that_is_alive_keeps_its_lease_however_long_it_thinks(small: Scene) -> None:
+    (small.folder / "policy.toml").write_text('preset = "standard"\n[limits]\nlease_s = 6\n')
+    thinks, other = small.agents("--first", "ponder", "--lease", "6"), small.agents()
+
+    small.run(*small.team("--agents", thinks, "--agents", other))
+
+    lines, _ = read_lines(Folder(small.team_folder).events)
+    first = [line for line in lines if isinstance(line.what, Holds) and line.what.task == "T1"]
+    assert len(first) == 1
+    assert small.facts()["status"]["state"] == "finished"
+    assert {commit["author"] for commit in small.facts()["commits"]} == {first[0].agent}
 
 
 def shell(script: str) -> tuple[str, ...]:

@@ -178,9 +178,9 @@ def stop(run: RunArg = "") -> None:
             if time.monotonic() > until:
                 raise TeamError(f"The launcher {launcher.pid} has not ended within {STOP_S:.0f} s.")
             time.sleep(POLL_S)
-        out.print(
-            f"The team {folder.run} has ended. It goes on with: delm-run resume {folder.run}", markup=False
-        )
+        outcome = folder.facts().outcome
+        more = "" if outcome == "finished" else f" It goes on with: delm-run resume {folder.run}"
+        out.print(f"The team {folder.run} has ended: {outcome}.{more}", markup=False, soft_wrap=True)
 
 
 def report(run: RunArg = "") -> None:

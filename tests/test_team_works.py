@@ -157,9 +157,8 @@ def test_others_watch_and_stop_a_team_and_no_second_launcher_joins_it(small: Sce
 @pytest.mark.long
 def test_an_agent_that_is_alive_keeps_its_lease_however_long_it_thinks(small: Scene) -> None:
     (small.folder / "policy.toml").write_text('preset = "standard"\n[limits]\nlease_s = 6\n')
-    thinks, other = small.agents("--first", "ponder", "--lease", "6"), small.agents()
 
-    small.run(*small.team("--agents", thinks, "--agents", other))
+    small.run(*small.team("--agents", small.agents("--first", "ponder", "--lease", "6", count=2)))
 
     lines, _ = read_lines(Folder(small.team_folder).events)
     first = [line for line in lines if isinstance(line.what, Holds) and line.what.task == "T1"]

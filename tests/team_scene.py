@@ -22,7 +22,7 @@ from tests.outside import environment, git
 BIN = Path(sys.executable).parent
 AGENT = Path(__file__).with_name("team_agent.py")
 PATIENCE_S = 60.0
-MODULES = ("one", "two", "three")
+MODULES = ("one", "two")
 CHECK = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 QUICK_CHECK = f"{sys.executable} -S test_one.py"
 POLICY = """\

@@ -92,6 +92,8 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
                 "reason": entry.reason,
                 "proposed_at": entry.proposed_at,
                 "decided_at": entry.decided_at,
+                "commit": entry.commit,
+                "admitted_as": entry.admitted_as,
             }
             for entry in entries
         ],

@@ -51,10 +51,14 @@ async def _ask(team: Team) -> tuple[dict[str, Any], dict[str, str]]:
     """The run's figures, and the entries of commits; what cannot be had is empty."""
     run, owner = team.facts.run, team.owner
     stats: dict[str, Any] = {}
-    entries: dict[str, str] = {}
+    latest = team.last.get("latest", ())
+    entries = {
+        row[name]: row["entry"] for row in latest for name in ("commit", "admitted_as") if row.get(name)
+    }
     try:
         stats = await owner.ask("stats", "--json", "--run", run)
-        entries = await owner.entries_by_commit(run)
+        if sum(team.last.get("entries", {}).values()) > len(latest):
+            entries = await owner.entries_by_commit(run)
     except TeamError as error:
         team.record.tell(Noted(f"The board could not be read at the end: {error}"))
     return stats, entries

@@ -108,6 +108,7 @@ def team(
             goal=read_goal(goal, goal_file),
             members=read_members(agents or (), model or (), kinds),
             tasks=tuple(task or ()),
+            tasks_file=str(tasks_file or ""),
             checks=tuple(check or ()),
             policy=policy,
             protect=tuple(protect or ()),

@@ -64,6 +64,8 @@ def located(wish: Wish, start: Path) -> tuple[Wish, Repository]:
     repository = worktrees.find_repository(start)
     if not wish.include_dirty:
         worktrees.refuse_uncommitted(repository.here)
+    if wish.tasks_file:
+        wish = replace(wish, tasks_file=str((start / wish.tasks_file).resolve()))
     policy = Path(wish.policy)
     if policy.suffix == ".toml" or os.sep in wish.policy:
         wish = replace(wish, policy=str((start / policy).resolve()))
@@ -177,6 +179,7 @@ def _make_worktrees(wish: Wish, repository: Repository, folder: Folder, commit: 
 async def _open_run(wish: Wish, owner: Owner, run: str, folder: Path) -> None:
     """Open the run at the commit that the agents' worktrees are at."""
     words = ["init", wish.goal, "--run", run, "--policy", wish.policy, "--json"]
+    words += ["--tasks-file", wish.tasks_file] if wish.tasks_file else []
     for name, values in (("--task", wish.tasks), ("--check", wish.checks), ("--protect", wish.protect)):
         for value in values:
             words += [name, value]

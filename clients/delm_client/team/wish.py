@@ -45,6 +45,7 @@ class Wish:
     goal: str
     members: tuple[Member, ...]
     tasks: tuple[str, ...] = ()
+    tasks_file: str = ""
     checks: tuple[str, ...] = ()
     policy: str = "standard"
     protect: tuple[str, ...] = ()

@@ -60,6 +60,12 @@ def team(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="A first task; repeatable. Default: the goal itself.")
     ] = None,
+    tasks_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="First tasks as JSON: a list of {subject, detail, after, needs, priority, copies}."
+        ),
+    ] = None,
     check: Annotated[
         list[str] | None,
         typer.Option(

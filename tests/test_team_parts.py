@@ -18,11 +18,11 @@ from delm_client.team.following import Seen, Told, news
 from delm_client.team.harness import Assignment, Permissions, Server
 from delm_client.team.harnesses.command import CommandHarness
 from delm_client.team.processes import end_leftovers
-from delm_client.team.record import Entered, Holds, Joined, Line, Noted, RunIs, Said, Spent
+from delm_client.team.record import Ended, Entered, Holds, Joined, Line, Noted, RunIs, Said, Spent
 from delm_client.team.sentences import sentence
+from delm_client.team.spending import Budget, purse_of
 from delm_client.team.supervise import Ending, write_files
 from delm_client.team.wish import Member, TeamError, Wish, read_members, run_name, wish_of
-from delm_client.team.work import Budget
 from delm_client.team.worktrees import find_repository, snapshot, uncommitted
 from tests.outside import environment, git
 from tests.team_scene import BIN, Scene, scene_in
@@ -301,12 +301,25 @@ def test_what_changed_on_the_board_is_told_once_and_in_order() -> None:
 def test_a_budget_counts_what_is_known_and_says_what_is_not() -> None:
     ending, notes = Ending(), list[str]()
     budget = Budget(1.0, ending, notes.append)
-    for cost in (0.4, None, None, 0.5):
-        budget.hear(Line(0.0, "a-1", Spent(cost_usd=cost)))
+    for cost in (None, None, 0.4, 0.1):
+        budget.hear(Line(0.0, "a-1", Spent(9, cost_usd=cost)))
+    budget.hear(Line(0.0, "a-1", Ended(0)))
+    assert not notes  # a bill at the end covers the tokens before it
+    budget.hear(Line(0.0, "a-2", Spent(9)))
+    budget.hear(Line(0.0, "a-2", Ended(-9)))
     assert not ending.asked.is_set()
     assert len(notes) == 1
-    budget.hear(Line(0.0, "a-2", Spent(cost_usd=0.1)))
+    budget.hear(Line(0.0, "a-1", Spent(cost_usd=0.6)))
     assert ending.reason == "budget"
+
+
+def test_a_cost_that_nobody_told_is_never_nothing() -> None:
+    assert str(purse_of([])) == "tokens and cost unknown"
+    assert str(purse_of([Spent(1000, 20)])) == "1,020 tokens, cost unknown"
+    assert str(purse_of([Spent(10), Spent(0, 5, cost_usd=0.25)])) == "15 tokens, 0.25 USD"
+    assert str(purse_of([Spent(10, cost_usd=0.25), Ended(0), Spent(5), Ended(-9)])) == (
+        "15 tokens, 0.25 USD at least"
+    )
 
 
 def test_sentences_stay_on_one_line_and_cannot_steer_a_terminal() -> None:

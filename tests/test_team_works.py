@@ -174,15 +174,15 @@ def shell(script: str) -> tuple[str, ...]:
 
 def test_a_team_ends_at_its_budget_and_says_whose_cost_is_unknown(small: Scene) -> None:
     spends = """
-        echo '{"event": "spent", "output_tokens": 5}'
         echo '{"event": "spent", "output_tokens": 5, "cost_usd": 0.7}'
+        echo '{"event": "spent", "output_tokens": 5}'
         exec sleep 1000
     """
 
     said = small.run(*small.team(*shell(spends), "--budget-usd", "0.5"), code=1)
 
     assert "0.70 USD are spent, of a budget of 0.50" in said
-    assert "does not report what it costs" in said
+    assert "did not say what it cost" in said
     assert "10 tokens, 0.70 USD at least" in said
     assert small.facts()["outcome"] == "budget"
 

@@ -82,7 +82,9 @@ def team(
     ] = None,
     budget_usd: Annotated[
         float | None,
-        typer.Option(help="End the team when it has spent so much, as far as clients report it."),
+        typer.Option(
+            help="End the team when it has spent so much, as far as clients tell (some only when they end)."
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="End the team after so many seconds; 0: never.")] = 0,
     permissions: Annotated[

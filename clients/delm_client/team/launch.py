@@ -75,6 +75,8 @@ async def _lead(team: Team, out: Console) -> int:
     out.print(
         f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}", markup=False
     )
+    if team.facts.simulated:
+        out.print("A scripted model answers in place of a real one.", style="yellow")
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(until_signalled, ending, told)

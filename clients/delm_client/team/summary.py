@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from delm_client.session import server_name
-from delm_client.team.record import Ended, Entered, Event, Line, Noted, Spent, Started, TeamFacts
+from delm_client.team.record import Ended, Entered, Holds, Line, Noted, Started, TeamFacts
 from delm_client.team.sentences import printable, signal_name
+from delm_client.team.spending import purse_of
 from delm_client.team.team import Team
 from delm_client.words import plural, shortened
 
@@ -56,7 +57,10 @@ def _agent(label: str, lines: list[Line]) -> str:
     admitted = sum(state in {"admitted", "superseded"} for state in states.values())
     rejected = sum(state == "rejected" for state in states.values())
     starts = sum(isinstance(what, Started) for what in own)
-    parts = [f"{admitted} admitted, {rejected} rejected", _cost(own)]
+    judged = {what.task for what in own if isinstance(what, Holds) and what.kind == "verify"}
+    parts = [f"{admitted} admitted, {rejected} rejected", str(purse_of(own))]
+    if judged:
+        parts.insert(1, f"{len(judged)} judged")
     if starts > 1:
         parts.append(f"started {starts} times")
     ended = next((what for what in reversed(own) if isinstance(what, Ended)), None)
@@ -64,17 +68,6 @@ def _agent(label: str, lines: list[Line]) -> str:
         how = f"ended by {signal_name(-ended.code)}" if ended.code < 0 else f"ended with code {ended.code}"
         parts.append(shortened(printable(ended.reason or how), 120))
     return f"{label}: " + "; ".join(parts)
-
-
-def _cost(own: list[Event]) -> str:
-    """Tokens and cost; a cost that nobody reported is unknown, not nothing."""
-    spent = [what for what in own if isinstance(what, Spent)]
-    tokens = sum(what.input_tokens + what.output_tokens for what in spent)
-    known = [what.cost_usd for what in spent if what.cost_usd is not None]
-    if not spent:
-        return "tokens and cost unknown"
-    cost = f"{sum(known):.2f} USD" if known else "cost unknown"
-    return f"{tokens:,} tokens, {cost}" + (" at least" if known and len(known) < len(spent) else "")
 
 
 def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path]) -> None:

@@ -2,14 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
 
 from delm_client.team.following import Following
 from delm_client.team.hosting import hosting
-from delm_client.team.record import Line, Noted, Spent
+from delm_client.team.record import Noted
+from delm_client.team.spending import Budget
 from delm_client.team.supervise import Crew, Ending, Worker
 from delm_client.team.team import Team
 from delm_client.team.wish import TeamError
@@ -98,33 +98,6 @@ async def _keep(crew: Crew) -> None:
             if not told:
                 crew.team.record.tell(Noted(f"Leases are not kept for now: {error}"))
                 told = True
-
-
-class Budget:
-    """What the team has spent so far, as its clients report it."""
-
-    def __init__(self, limit_usd: float | None, ending: Ending, note: Callable[[str], None]) -> None:
-        self.spent_usd = 0.0
-        self.unknown: set[str] = set()
-        self._limit_usd = limit_usd
-        self._ending = ending
-        self._note = note
-
-    def hear(self, line: Line) -> None:
-        """Add what a line says was spent, and end the team when it is too much."""
-        if not isinstance(line.what, Spent):
-            return
-        if line.what.cost_usd is None:
-            if line.agent not in self.unknown and self._limit_usd is not None:
-                self._note(f"{line.agent} does not report what it costs, so the budget does not count it.")
-            self.unknown.add(line.agent)
-            return
-        self.spent_usd += line.what.cost_usd
-        if self._limit_usd is not None and self.spent_usd >= self._limit_usd and not self._ending.reason:
-            self._note(
-                f"{self.spent_usd:.2f} USD are spent, of a budget of {self._limit_usd:.2f}: the team ends."
-            )
-            self._ending.ask("budget")
 
 
 async def until_signalled(ending: Ending, told: list[signal.Signals]) -> None:

@@ -134,6 +134,7 @@ def team(
         if dry_run:
             anyio.run(launch.dry_run, wish, Path.cwd(), out)
             return
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the team is at work
         code = anyio.run(launch.new, wish, Path.cwd(), out)
     raise typer.Exit(code)
 
@@ -149,6 +150,7 @@ def resume(
     with _clear_errors():
         folder = _chosen(run, lambda one: one.launcher() is None and one.facts().outcome != "finished")
         changes = {"budget_usd": budget_usd, "timeout_s": timeout}
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = anyio.run(launch.again, folder, Path.cwd(), changes, out)
     raise typer.Exit(code)
 

@@ -24,6 +24,7 @@ from delm_client.team.record import Noted
 from delm_client.team.wish import TeamError
 
 READY_S = 60.0
+TTL = "30d"  # should nobody come to revoke it
 DEATHS_MAX = 10
 PAUSE_S = 0.5
 DRAIN_S = 1.0
@@ -73,7 +74,7 @@ async def hosting(
 
 
 async def _make_token(owner: Owner, run: str, label: str, name: str, secrets: dict[str, str]) -> None:
-    words = ("token", "create", name, "--agent", label, "--run", run)
+    words = ("token", "create", name, "--agent", label, "--run", run, "--ttl", TTL)
     try:
         secrets[label] = (await owner.tell(*words)).strip()
     except TeamError:

@@ -16,15 +16,17 @@ from delm_client.session import server_command
 from delm_client.team.wish import TeamError
 
 TIMEOUT_S = 120.0
+WITHIN = {"CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"}
+"""What an agent sets for what it starts: with it, another of its kind refuses to start."""
 _FRAME = re.compile("[─│╭╮╰╯]")
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what leads to another board or repository."""
+    """This process's environment without what leads to another board or repository, or to another agent."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("DELM_") and name not in ELSEWHERE
+        if not name.startswith("DELM_") and name not in ELSEWHERE | WITHIN
     }
 
 

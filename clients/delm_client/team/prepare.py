@@ -14,6 +14,8 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import anyio
+
 from delm_client.git import GitError, git
 from delm_client.team import worktrees
 from delm_client.team.folder import Folder, teams
@@ -155,6 +157,7 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
     folder = Folder(repository.main / ".delm" / "teams" / run)
     harnesses = harnesses_of(wish)
     owner = Owner(repository.board, repository.here)
+    opened = False
     try:
         base = repository.head
         if wish.include_dirty:
@@ -162,10 +165,15 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
         facts = facts_for(wish, repository, run, base)
         _make_worktrees(wish, repository, folder, base)
         await _open_run(wish, owner, run, folder.worktree(wish.members[0].label))
+        opened = True
         folder.write_wish(wish)
         folder.write_facts(facts)
     except BaseException:
-        _undo(wish, repository, folder)
+        with anyio.CancelScope(shield=True):
+            if opened:
+                with suppress(TeamError):
+                    await owner.tell("cancel", "its team could not be launched", "--run", run)
+            _undo(wish, repository, folder)
         raise
     return Team(wish, repository, folder, owner, facts, harnesses)
 

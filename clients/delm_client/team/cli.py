@@ -213,6 +213,7 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        err.print("Stopped before anything was started.", markup=False)
         raise typer.Exit(130) from None
     except Exception as error:
         bottom: BaseException = error

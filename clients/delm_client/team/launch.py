@@ -79,7 +79,7 @@ async def _lead(team: Team, out: Console) -> int:
         out.print("A scripted model answers in place of a real one.", style="yellow")
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(until_signalled, ending, told)
+            group.start_soon(until_signalled, ending, told, team.record)
             try:
                 async with screen.drawn():
                     outcome = await work(team, ending)

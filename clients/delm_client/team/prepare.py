@@ -164,8 +164,8 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
             base = worktrees.snapshot(repository, "Uncommitted work that a team started from")
         facts = facts_for(wish, repository, run, base)
         _make_worktrees(wish, repository, folder, base)
+        opened = True  # from now on it may be, even if we are interrupted before we hear of it
         await _open_run(wish, owner, run, folder.worktree(wish.members[0].label))
-        opened = True
         folder.write_wish(wish)
         folder.write_facts(facts)
     except BaseException:

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from delm_client.session import server_name
 from delm_client.team.record import Ended, Entered, Holds, Line, Noted, Started, TeamFacts
 from delm_client.team.sentences import printable, signal_name
 from delm_client.team.spending import purse_of
+from delm_client.team.supervise import BY_US
 from delm_client.team.team import Team
 from delm_client.words import plural, shortened
 
@@ -38,14 +40,14 @@ def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path
     if facts.simulated:
         out.print("A scripted model answered in place of a real one.", style="yellow")
     if facts.answer:
-        out.print(f"  {printable(facts.answer)}", markup=False)
+        out.print(_indented(facts.answer))
     tasks = ", ".join(f"{count} {state}" for state, count in facts.status.get("tasks", {}).items())
     out.print(f"  tasks: {tasks or 'unknown'}", markup=False)
     for label in team.labels:
-        out.print(f"  {_agent(label, team.record.lines)}", markup=False, soft_wrap=True)
+        out.print(_indented(_agent(label, team.record.lines)))
     notes = [line.what.text for line in team.record.lines if isinstance(line.what, Noted)][-NOTES:]
     for note in notes:
-        out.print(Text(f"  {printable(note)}", style="yellow"), soft_wrap=True)
+        out.print(_indented(note, "yellow"))
     out.print()
     _print_next(out, team, facts, reports)
 
@@ -64,7 +66,7 @@ def _agent(label: str, lines: list[Line]) -> str:
     if starts > 1:
         parts.append(f"started {starts} times")
     ended = next((what for what in reversed(own) if isinstance(what, Ended)), None)
-    if ended is not None and (ended.code or ended.reason):
+    if ended is not None and (ended.code or ended.reason) and not ended.reason.startswith(BY_US):
         how = f"ended by {signal_name(-ended.code)}" if ended.code < 0 else f"ended with code {ended.code}"
         parts.append(shortened(printable(ended.reason or how), 120))
     return f"{label}: " + "; ".join(parts)
@@ -90,6 +92,11 @@ def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path])
     rows.append(("board", f"{server_name()} status --run {facts.run}"))
     for name, value in rows:
         out.print(f"{name:10} {value}", markup=False, soft_wrap=True)
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    """Words of agents and notes, below the line that they belong to."""
+    return Padding(Text(printable(text), style=style), (0, 0, 0, 2))
 
 
 def _near(path: Path) -> str:

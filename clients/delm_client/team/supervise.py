@@ -28,6 +28,7 @@ from delm_client.team.worktrees import git_variables
 JOIN_S = 120.0
 DRAIN_S = 2.0
 PAUSE_S_MAX = 30.0
+BY_US = "ended by the launcher"
 SAID_CHARS = 2000
 LINE_CHARS_MAX = 4_000_000
 
@@ -229,7 +230,7 @@ class Worker:
 
     def _why(self, code: int, asked: bool) -> str:
         if asked:
-            return f"ended by the launcher: {self._crew.ending.reason or 'the run is over'}"
+            return f"{BY_US}: {self._crew.ending.reason or 'the run is over'}"
         if code <= 0:
             return ""
         said = tail(self._team.folder.log(self._label)) or self._words

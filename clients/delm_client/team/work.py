@@ -1,11 +1,10 @@
 """A team at work: its agents, the run that is followed, and the bounds that end it."""
 
 import signal
-import sys
-from contextlib import suppress
 
 import anyio
 
+from delm_client.team.folder import Record
 from delm_client.team.following import Following
 from delm_client.team.hosting import hosting
 from delm_client.team.record import Noted
@@ -100,16 +99,15 @@ async def _keep(crew: Crew) -> None:
                 told = True
 
 
-async def until_signalled(ending: Ending, told: list[signal.Signals]) -> None:
+async def until_signalled(ending: Ending, told: list[signal.Signals], record: Record) -> None:
     """A first Ctrl-C (or SIGTERM, from `delm-run stop`) ends the team in order, a second one at once."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
             told.append(number)
             if len(told) == 1:
                 ending.ask("interrupted")
-                with suppress(OSError, ValueError):
-                    sys.stderr.write(
-                        "\nStopping: agents are ended and their work is kept. Ctrl-C again: at once.\n"
-                    )
+                record.tell(
+                    Noted("Stopping: agents are ended, and their work is kept. Ctrl-C again: at once.")
+                )
             else:
                 ending.hurry.set()

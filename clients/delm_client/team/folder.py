@@ -251,6 +251,8 @@ class Record:
     path: Path
     listeners: list[Callable[[Line], None]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
+    earlier: int = 0
+    """How many of the lines are from before this launcher."""
     _file: TextIO | None = None
     _broken: bool = False
 
@@ -258,6 +260,7 @@ class Record:
         """Go on with the record that is there; a torn last line is ended, so that it harms no other."""
         there = self.path.is_file()
         self.lines = read_lines(self.path)[0] if there else []
+        self.earlier = len(self.lines)
         torn = there and not _ends_whole(self.path)
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
         if torn:

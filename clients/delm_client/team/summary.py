@@ -45,7 +45,8 @@ def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path
     out.print(f"  tasks: {tasks or 'unknown'}", markup=False)
     for label in team.labels:
         out.print(_indented(_agent(label, team.record.lines)))
-    notes = [line.what.text for line in team.record.lines if isinstance(line.what, Noted)][-NOTES:]
+    now = team.record.lines[team.record.earlier :]
+    notes = [line.what.text for line in now if isinstance(line.what, Noted)][-NOTES:]
     for note in notes:
         out.print(_indented(note, "yellow"))
     out.print()

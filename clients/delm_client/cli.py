@@ -21,6 +21,7 @@ from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
 from delm_client.scene import Scene
 from delm_client.session import BoardError
+from delm_client.team import cli as teams
 from delm_client.words import plural
 
 app = typer.Typer(
@@ -29,8 +30,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Launch a team of agents on a DeLM board.\n\n"
-    "Try [bold]delm-run demo[/]: no model and no key are needed.",
+    "Try [bold]delm-run demo[/]: no model and no key are needed. With agents of your own: "
+    '[bold]delm-run team "fix the failing tests" --agents claude:2[/].',
 )
+teams.add_to(app)
 out = Console()
 err = Console(stderr=True)
 

@@ -19,8 +19,7 @@ from delm_client.team.harness import Assignment, Permissions, Server
 from delm_client.team.harnesses.command import CommandHarness
 from delm_client.team.processes import end_leftovers
 from delm_client.team.record import Ended, Entered, Holds, Joined, Line, Noted, RunIs, Said, Spent
-from delm_client.team.sentences import sentence
-from delm_client.team.spending import Budget, purse_of
+from delm_client.team.spending import Budget
 from delm_client.team.supervise import Ending, write_files
 from delm_client.team.wish import Member, TeamError, Wish, read_members, run_name, wish_of
 from delm_client.team.worktrees import find_repository, snapshot, uncommitted
@@ -311,23 +310,6 @@ def test_a_budget_counts_what_is_known_and_says_what_is_not() -> None:
     assert len(notes) == 1
     budget.hear(Line(0.0, "a-1", Spent(cost_usd=0.6)))
     assert ending.reason == "budget"
-
-
-def test_a_cost_that_nobody_told_is_never_nothing() -> None:
-    assert str(purse_of([])) == "tokens and cost unknown"
-    assert str(purse_of([Spent(1000, 20)])) == "1,020 tokens, cost unknown"
-    assert str(purse_of([Spent(10), Spent(0, 5, cost_usd=0.25)])) == "15 tokens, 0.25 USD"
-    assert str(purse_of([Spent(10, cost_usd=0.25), Ended(0), Spent(5), Ended(-9)])) == (
-        "15 tokens, 0.25 USD at least"
-    )
-
-
-def test_sentences_stay_on_one_line_and_cannot_steer_a_terminal() -> None:
-    line = Line(0.0, "a-1", Entered("E1", "fact", "rejected", gist="x\x1b[2J\ny", reason="no\u202eevil"))
-    said = sentence(line)
-    assert "E1 fact of a-1 is rejected" in said
-    assert said.isprintable()
-    assert sentence(Line(0.0, "a-1", Said("words"))) == ""
 
 
 @pytest.mark.parametrize(

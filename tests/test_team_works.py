@@ -82,11 +82,11 @@ def test_a_killed_agent_one_that_leaves_and_a_killed_server_lose_nothing(scene: 
     hangs, leaves = scene.agents("--first", "hang"), scene.agents("--first", "leave")
 
     launched = scene.start(*scene.team("--agents", hangs, "--agents", leaves))
-    launched.until("team-agent-1 has T")
+    launched.until("team-agent-1 works on T")
     scene.kill("server")
     launched.until("server ended", "started again")
     scene.kill("team-agent-1")
-    launched.until("team-agent-1 was ended by SIGKILL")
+    launched.until("team-agent-1 ended: killed by SIGKILL")
     said = launched.ended()
 
     assert launched.process.returncode == 0, said
@@ -104,7 +104,7 @@ def test_a_killed_agent_one_that_leaves_and_a_killed_server_lose_nothing(scene: 
 def test_ctrl_c_keeps_the_work_and_resume_goes_on(small: Scene) -> None:
     before = small.print_of_users()
     launched = small.start(*small.team("--agents", small.agents("--first", "hang")))
-    launched.until("team-agent-1 has T1")
+    launched.until("team-agent-1 works on T1")
     family = launched.family()
 
     launched.process.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_the_work_and_resume_goes_on(small: Scene) -> None:
 
 def test_a_killed_launcher_leaves_a_team_that_goes_on(small: Scene) -> None:
     launched = small.start(*small.team("--agents", small.agents("--first", "hang")))
-    launched.until("team-agent-1 has T1")
+    launched.until("team-agent-1 works on T1")
     left = [psutil.Process(pid) for pid in small.pids().values()]
     os.kill(launched.process.pid, signal.SIGKILL)
     launched.process.wait(30)
@@ -143,10 +143,10 @@ def test_a_killed_launcher_leaves_a_team_that_goes_on(small: Scene) -> None:
 
 def test_others_watch_and_stop_a_team_and_no_second_launcher_joins_it(small: Scene) -> None:
     launched = small.start(*small.team("--agents", small.agents("--first", "hang")))
-    launched.until("team-agent-1 has T1")
+    launched.until("team-agent-1 works on T1")
 
     watching = small.start("attach")
-    watching.until("team-agent-1 has T1")
+    watching.until("team-agent-1 works on T1")
     assert "under way already" in small.run("resume", "mend", code=2)
     assert "has ended" in small.run("stop")
 
@@ -184,9 +184,9 @@ def test_a_team_ends_at_its_budget_and_says_whose_cost_is_unknown(small: Scene) 
 
     said = small.run(*small.team(*shell(spends), "--budget-usd", "0.5"), code=1)
 
-    assert "0.70 USD are spent, of a budget of 0.50" in said
+    assert "$0.70 are spent, of a budget of $0.50" in said
     assert "did not say what it cost" in said
-    assert "10 tokens, 0.70 USD at least" in said
+    assert "10 tokens, cost at least $0.70" in said
     assert small.facts()["outcome"] == "budget"
 
 

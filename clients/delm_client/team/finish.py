@@ -1,6 +1,5 @@
 """After a team has worked: its work is kept, its result gets a branch, and what happened is written down."""
 
-import importlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from delm_client.git import GitError, git
-from delm_client.team import worktrees
+from delm_client.team import report, worktrees
 from delm_client.team.folder import Folder, read_lines
 from delm_client.team.record import Line, Noted, TeamFacts
 from delm_client.team.team import Team
@@ -119,9 +118,4 @@ def write_report(folder: Folder, facts: TeamFacts, lines: Sequence[Line] | None 
     """
     if lines is None:
         lines, _ = read_lines(folder.events)
-    try:
-        report = importlib.import_module("delm_client.team.report")
-    except ImportError:
-        return []
-    paths: list[Path] = report.write(folder.root, facts, lines)
-    return paths
+    return report.write(folder.root, facts, lines)

@@ -66,7 +66,7 @@ async def _lead(team: Team, out: Console) -> int:
     """Let a prepared team work, finish, and print the summary."""
     ending, told = Ending(), list[signal.Signals]()
     team.record.open()
-    screen = Screen(out, team.record.lines)
+    screen = Screen(out, team.facts, team.record.lines)
     team.record.listeners.append(screen.hear)
     run = team.facts.run
     out.print(

@@ -1,53 +1,35 @@
 """A team on the terminal: live where there is one, a line for each notable event where there is none."""
 
-import importlib
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import anyio
 from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
 from delm_client.team.folder import Folder, read_lines
-from delm_client.team.record import Line
-from delm_client.team.sentences import sentence
+from delm_client.team.live import line_for, render
+from delm_client.team.record import Line, TeamFacts
+from delm_client.team.view import View
 
 FRAME_S = 0.25
 POLL_S = 0.2
 
 
-class PlainView:
-    """The newest sentences; used where the live view is not there."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def hear(self, line: Line) -> None:
-        """Take in a line of the record."""
-        if said := sentence(line):
-            self.lines = [*self.lines[-200:], said]
-
-
 class Screen:
     """Shows lines of the record on a console as they come."""
 
-    def __init__(self, console: Console, earlier: Iterable[Line] = ()) -> None:
+    def __init__(self, console: Console, facts: TeamFacts, earlier: Iterable[Line] = ()) -> None:
         self._console = console
-        self._view: Any
-        try:
-            self._render = importlib.import_module("delm_client.team.live").render
-            self._view = importlib.import_module("delm_client.team.view").View()
-        except ImportError:
-            self._view, self._render = PlainView(), _plain
+        self._view = View(facts)
         for line in earlier:
             self._view.hear(line)
 
     def hear(self, line: Line) -> None:
         """Take in a line; where there is no terminal, print it."""
         self._view.hear(line)
-        if not self._console.is_terminal and (said := sentence(line)):
+        if not self._console.is_terminal and (said := line_for(line)):
             with suppress(OSError):  # whoever read it is gone, and the team goes on
                 self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
@@ -68,12 +50,9 @@ class Screen:
     async def _draw(self, live: Live) -> None:
         while True:
             with suppress(OSError):  # the terminal was closed
-                live.update(self._render(self._view, self._console.height - 1), refresh=True)
+                shown = render(self._view, self._console.height - 1, now=time.time())
+                live.update(shown, refresh=True)
             await anyio.sleep(FRAME_S)
-
-
-def _plain(view: PlainView, rows: int) -> Text:
-    return Text("\n".join(view.lines[-rows:]), no_wrap=True, overflow="ellipsis")
 
 
 async def watch(folder: Folder, console: Console) -> bool:
@@ -83,7 +62,7 @@ async def watch(folder: Folder, console: Console) -> bool:
         Whether the team ended in order.
     """
     lines, offset = read_lines(folder.events)
-    screen = Screen(console, lines if console.is_terminal else ())
+    screen = Screen(console, folder.facts(), lines if console.is_terminal else ())
     for line in [] if console.is_terminal else lines:
         screen.hear(line)
     async with screen.drawn():

@@ -7,11 +7,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from delm_client.session import server_name
-from delm_client.team.record import Ended, Entered, Holds, Line, Noted, Started, TeamFacts
-from delm_client.team.sentences import printable, signal_name
-from delm_client.team.spending import purse_of
-from delm_client.team.supervise import BY_US
+from delm_client.team.record import Holds, Line, Noted, TeamFacts
+from delm_client.team.tally import duration
 from delm_client.team.team import Team
+from delm_client.team.view import ASKED, AgentView, View, exit_text
+from delm_client.terminal import printable
 from delm_client.words import plural, shortened
 
 REASONS = {
@@ -33,7 +33,7 @@ def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path
     head = Text.assemble(
         ("✓ " if done else "✗ ", "green" if done else "red"),
         (f"The team is {REASONS.get(facts.outcome, facts.outcome)}", "bold"),
-        f" after {_duration(spent_s)}.",
+        f" after {duration(spent_s)}.",
     )
     out.print()
     out.print(head)
@@ -43,8 +43,12 @@ def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path
         out.print(_indented(facts.answer))
     tasks = ", ".join(f"{count} {state}" for state, count in facts.status.get("tasks", {}).items())
     out.print(f"  tasks: {tasks or 'unknown'}", markup=False)
+    view = View(facts)
+    for line in team.record.lines:
+        view.hear(line)
     for label in team.labels:
-        out.print(_indented(_agent(label, team.record.lines)))
+        if label in view.agents:
+            out.print(_indented(_agent(view.agents[label], team.record.lines)))
     now = team.record.lines[team.record.earlier :]
     notes = [line.what.text for line in now if isinstance(line.what, Noted)][-NOTES:]
     for note in notes:
@@ -53,24 +57,23 @@ def print_summary(out: Console, team: Team, facts: TeamFacts, reports: list[Path
     _print_next(out, team, facts, reports)
 
 
-def _agent(label: str, lines: list[Line]) -> str:
+def _agent(agent: AgentView, lines: list[Line]) -> str:
     """One agent's part in a line."""
-    own = [line.what for line in lines if line.agent == label]
-    states: dict[str, str] = {what.entry: what.state for what in own if isinstance(what, Entered)}
-    admitted = sum(state in {"admitted", "superseded"} for state in states.values())
-    rejected = sum(state == "rejected" for state in states.values())
-    starts = sum(isinstance(what, Started) for what in own)
-    judged = {what.task for what in own if isinstance(what, Holds) and what.kind == "verify"}
-    parts = [f"{admitted} admitted, {rejected} rejected", str(purse_of(own))]
-    if judged:
-        parts.insert(1, f"{len(judged)} judged")
-    if starts > 1:
-        parts.append(f"started {starts} times")
-    ended = next((what for what in reversed(own) if isinstance(what, Ended)), None)
-    if ended is not None and (ended.code or ended.reason) and not ended.reason.startswith(BY_US):
-        how = f"ended by {signal_name(-ended.code)}" if ended.code < 0 else f"ended with code {ended.code}"
-        parts.append(shortened(printable(ended.reason or how), 120))
-    return f"{label}: " + "; ".join(parts)
+    judged = {
+        line.what.task
+        for line in lines
+        if line.agent == agent.label and isinstance(line.what, Holds) and line.what.kind == "verify"
+    }
+    spent = agent.spent
+    tokens = f"{spent.tokens(spent.input_tokens + spent.output_tokens)} tokens, cost {spent.cost}"
+    parts = [f"{agent.admitted} admitted, {agent.rejected} rejected"]
+    parts += [f"{len(judged)} judged"] if judged else []
+    parts += [tokens if spent.counted else "tokens and cost unknown"]
+    parts += [f"started {agent.attempts} times"] if agent.attempts > 1 else []
+    ended = agent.ended
+    if ended is not None and (ended.code or ended.reason) and not ended.reason.startswith(ASKED):
+        parts.append(shortened(printable(exit_text(ended)), 120))
+    return f"{agent.label}: " + "; ".join(parts)
 
 
 def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path]) -> None:
@@ -104,11 +107,3 @@ def _near(path: Path) -> str:
     """A path as short as it can be typed here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _duration(value_s: float) -> str:
-    minutes, seconds = divmod(round(value_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    )

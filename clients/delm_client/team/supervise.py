@@ -22,13 +22,13 @@ from delm_client.team.owner import clean_environment
 from delm_client.team.processes import end, tail
 from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Said, Started
 from delm_client.team.team import Team
+from delm_client.team.view import ASKED, GIVEN_UP
 from delm_client.team.wish import Member, TeamError
 from delm_client.team.worktrees import git_variables
 
 JOIN_S = 120.0
 DRAIN_S = 2.0
 PAUSE_S_MAX = 30.0
-BY_US = "ended by the launcher"
 SAID_CHARS = 2000
 LINE_CHARS_MAX = 4_000_000
 
@@ -155,7 +155,7 @@ class Worker:
         how = "once" if times == 1 else f"{times} times in a row"
         self._tell(
             Noted(
-                f"{self._label} ended {how} without a result and is given up.{said} "
+                f"{self._label} ended {how} without a result and {GIVEN_UP}.{said} "
                 f"See {self._team.folder.log(self._label)}"
             )
         )
@@ -230,7 +230,7 @@ class Worker:
 
     def _why(self, code: int, asked: bool) -> str:
         if asked:
-            return f"{BY_US}: {self._crew.ending.reason or 'the run is over'}"
+            return f"{ASKED}: {self._crew.ending.reason or 'the run is over'}"
         if code <= 0:
             return ""
         said = tail(self._team.folder.log(self._label)) or self._words

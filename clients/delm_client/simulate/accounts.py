@@ -46,7 +46,7 @@ class Agent:
 
 @dataclass(slots=True)
 class Tokens:
-    """What was sent to models. Context is `read` once a delivery, and `carried` by each call that sends it."""
+    """What was sent to models. Context is `read` once a delivery, `carried` by each call that sends it."""
 
     prompt: int = 0  # of the tasks themselves and of turns, without the context
     cached: int = 0

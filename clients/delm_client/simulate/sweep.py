@@ -2,16 +2,17 @@
 
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 from delm_client.simulate.accounts import READINGS, Outcome
 from delm_client.simulate.assumptions import Assumptions, Prices
 from delm_client.simulate.parts import PARTS, Case, Plan
-from delm_client.simulate.statistics import Estimate, estimate, ratio
+from delm_client.simulate.intervals import Estimate, estimate, ratio
 from delm_client.simulate.topologies import TOPOLOGIES
 from delm_client.simulate.traces import Trace
 from delm_client.simulate.world import World, draw
@@ -57,9 +58,13 @@ class Cell:
     measures: dict[str, Estimate]
     slower: Estimate | None
 
+    def figure(self, name: str) -> Estimate | None:
+        """A measure, or `slower`; None where there is none, such as the makespan of what never ended."""
+        return self.slower if name == "slower" else self.measures.get(name)
+
 
 def measures(outcome: Outcome, work_s: float, tasks: int, prices: Prices) -> Measures:
-    """The figures of a run; shares are of agents' time, costs and tokens of the whole run."""
+    """The figures of a run: shares are of agents' time, tokens of the whole run, costs a task."""
     found: Measures = {
         "finished": 1 - outcome.unfinished / tasks,
         "waiting": outcome.waiting,
@@ -77,8 +82,8 @@ def measures(outcome: Outcome, work_s: float, tasks: int, prices: Prices) -> Mea
     for reading in READINGS:
         found[f"read_{reading}"] = outcome.tokens.read[reading]
         found[f"carried_{reading}"] = outcome.tokens.carried[reading]
-        found[f"usd_{reading}_cached"] = outcome.tokens.usd(prices, reading, cached=True)
-        found[f"usd_{reading}_uncached"] = outcome.tokens.usd(prices, reading, cached=False)
+        found[f"usd_{reading}_cached"] = outcome.tokens.usd(prices, reading, cached=True) / tasks
+        found[f"usd_{reading}_uncached"] = outcome.tokens.usd(prices, reading, cached=False) / tasks
     return found
 
 
@@ -90,7 +95,7 @@ def simulate(case: Case, world: World, prices: Prices) -> Row:
 
 
 def run(study: Study, workers: int, told: Callable[[], None]) -> list[Row]:
-    """Every part for every seed; `told` is called after each. `workers` does not change the rows or their order."""
+    """Every part for every seed; `told` is called after each. The rows do not depend on `workers`."""
     jobs = [(part, seed) for part in study.parts for seed in study.seeds]
     if workers == 1:
         _begin(study)
@@ -100,16 +105,31 @@ def run(study: Study, workers: int, told: Callable[[], None]) -> list[Row]:
             told()
         return [row for job in jobs for row in done[job]]
     # Spawned, not forked: the progress bar has a thread.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin_process, (study,))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (study,))
     try:
-        futures = {pool.submit(_job, *job): job for job in jobs}
+        with _uninterrupted():
+            futures = {pool.submit(_job, *job): job for job in jobs}
         done = {}
         for future in as_completed(futures):
             done[futures[future]] = future.result()
             told()
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return [row for job in jobs for row in done[job]]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started meanwhile ignore Ctrl-C for good: it is their launcher's to answer."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def cells(rows: Sequence[Row]) -> list[Cell]:
@@ -141,11 +161,6 @@ _STUDY: list[Study] = []  # of this process
 def _begin(study: Study) -> None:
     _STUDY[:] = [study]
     _world.cache_clear()
-
-
-def _begin_process(study: Study) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to answer
-    _begin(study)
 
 
 def _job(part: str, seed: int) -> list[Row]:

@@ -65,11 +65,11 @@ class _Row:
 def load(path: Path | None, max_gap_s: float = 600.0) -> Trace:
     """The trace in a CSV file with the columns in `COLUMNS`; None: our synthetic sample.
 
-    `created` is when a call began, in seconds (in the real trace, the time until the next call goes with the
-    completion tokens of the call before it, r = 0.65, and not with those of the call after it, r = 0.03). So a
-    call's seconds, with its tools, are the difference to the next one's. For an instance's last call they are
-    imputed: a straight line over completion tokens, fitted to all other calls. Differences over `max_gap_s` (an
-    agent that was put to sleep) become the instance's median. Raises SimulationError for what is no such trace.
+    `created` is when a call began, in seconds (in the real trace, the time between two calls goes with the
+    completion tokens of the earlier one, r = 0.65, and not with those of the later one, r = 0.03). So a call's
+    seconds, with its tools, are the difference to the next one's. For an instance's last call they are imputed:
+    a straight line over completion tokens, fitted to all others. Differences over `max_gap_s` (an agent that
+    was put to sleep) become the instance's median. Raises SimulationError for what is no such trace.
     """
     try:
         text = (path or SAMPLE).read_text(encoding="utf-8-sig")

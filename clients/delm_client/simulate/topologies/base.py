@@ -13,7 +13,7 @@ from delm_client.simulate.world import Task, World
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What breaks: agents at any time of the ideal makespan (all work / agents), who serves them at a share of it.
+    """What breaks: agents at any time of the ideal makespan (all work / agents), others at a share of it.
 
     Outages last seconds, or for ever.
     """

@@ -14,6 +14,16 @@ class Prices:
     cached: float = 0.05
     completion: float = 3.00
 
+    def checked(self) -> "Prices":
+        """The same, or a SimulationError that names what cannot be."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isfinite(value) or value < 0:
+                raise SimulationError(
+                    f"The price of {field.name} tokens is {value:g}: it cannot be negative."
+                )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from delm_client.simulate.accounts import READINGS
 from delm_client.simulate.intervals import Estimate
 from delm_client.simulate.parts import RIVALS
 from delm_client.simulate.sweep import Cell, Study
+
+LEAST = 0.001  # what is told as a difference: the whole interval is this far from 1
+Place = tuple[float | str, Estimate]
 
 
 class Figures:
@@ -44,12 +48,14 @@ def percent(ratio: Estimate) -> str:
 
 def against(figures: Figures, topology: str, x_name: str) -> str:
     """Where a topology is faster than DeLM, slower, or not to be told apart."""
-    faster, slower, even = [], [], []
+    faster: list[Place] = []
+    slower: list[Place] = []
+    even: list[Place] = []
     for x in figures.xs:
         ratio = figures.of(topology, x, "slower")
         if ratio is None:
             continue
-        (faster if ratio.below(1) else slower if ratio.above(1) else even).append((x, ratio))
+        (faster if ratio.below(1 - LEAST) else slower if ratio.above(1 + LEAST) else even).append((x, ratio))
     said = []
     for places, best, verb in ((faster, min, "faster"), (slower, max, "slower")):
         if places:
@@ -60,7 +66,7 @@ def against(figures: Figures, topology: str, x_name: str) -> str:
     return f"{topology} against delm, over {x_name}: {'; '.join(said) or 'nothing to compare'}."
 
 
-def _list(places: Sequence[tuple[float | str, Estimate]]) -> str:
+def _list(places: Sequence[Place]) -> str:
     return ", ".join(_number(x) for x, _ in places)
 
 
@@ -69,63 +75,57 @@ def _number(x: float | str) -> str:
 
 
 def _scale(study: Study, figures: Figures) -> Iterator[str]:
-    given, mean_s = study.given, study.trace.mean_instance_s / study.plan.subtasks
+    given, mean_s, most = study.given, study.task_s, figures.xs[-1]
     serial_s = given.orchestrator_calls * given.turn_s
-    most = figures.xs[-1]
     if serial_s:
         best = max(figures.mean("central", x, "speed_up") for x in figures.xs)
         yield (
-            f"By arithmetic, an orchestrator with {given.orchestrator_calls:g} calls of {given.turn_s:g} s a task "
-            f"of {mean_s:.0f} s cannot keep more than {mean_s / serial_s:.0f} agents busy; simulated, central "
+            f"By arithmetic, an orchestrator with {given.orchestrator_calls:g} calls of {given.turn_s:g} s for "
+            f"a task of {mean_s:.0f} s keeps {mean_s / serial_s:.0f} agents busy at most; simulated, central "
             f"reaches a speed-up of {best:.1f}. This is no discovery: it follows from the assumption."
         )
     for topology in ("split", *RIVALS, "delm-open"):
         yield against(figures, topology, "the number of agents")
-    yield (
-        f"With {_number(most)} agents on {study.plan.tasks:,} tasks, delm's agents wait "
-        f"{100 * figures.mean('delm', most, 'waiting'):.0f} % of their time (split: "
-        f"{100 * figures.mean('split', most, 'waiting'):.0f} %): the longest task decides, no coordination does."
+    delm, split, alike = (
+        100 * figures.mean(topology, most, measure)
+        for topology, measure in (("delm", "waiting"), ("split", "waiting"), ("independent", "redone"))
     )
     yield (
-        f"Agents that know nothing of each other spend {100 * figures.mean('independent', most, 'redone'):.0f} % "
-        f"of their time on what a peer does too."
+        f"With {_number(most)} agents on {study.plan.tasks:,} tasks, delm's agents wait {delm:.0f} % of "
+        f"their time, those of a split made once {split:.0f} %: most of that is the end, when no task is left."
     )
+    yield f"Agents that know nothing of each other spend {alike:.0f} % of it on what a peer does too."
 
 
 def _reading(study: Study, figures: Figures) -> Iterator[str]:
     few, many = figures.xs[0], figures.xs[-1]
-    assert isinstance(few, float | int)
-    assert isinstance(many, float | int)
-    for reading in ("full", "windowed", "delta"):
-        grown = figures.mean("delm", many, f"read_{reading}") / figures.mean("delm", few, f"read_{reading}")
-        yield (
-            f"{reading}: {figures.mean('delm', many, f'read_{reading}') / 1e6:,.2f} M tokens delivered at "
-            f"{_number(many)} tasks, {grown:,.1f} times those at {_number(few)} (tasks grew {many / few:,.1f} times)."
-        )
-    carried = figures.mean("delm", many, "carried_full") / figures.mean(
-        "central", many, "orchestrator_tokens"
+    for reading in READINGS:
+        first, last = (figures.mean("delm", tasks, f"read_{reading}") for tasks in (few, many))
+        grown = f", {last / first:,.1f} times those at {_number(few)}" if first else ""
+        yield f"{reading}: {last / 1e6:,.2f} M tokens delivered at {_number(many)} tasks{grown}."
+    carried, orchestrator = (
+        figures.mean(topology, many, measure) / 1e6
+        for topology, measure in (("delm", "carried_full"), ("central", "orchestrator_tokens"))
     )
     yield (
-        f"At {_number(many)} tasks, everybody reading the whole board sends {carried:,.1f} times the context "
-        f"tokens that the one orchestrator sends in all its calls."
+        f"At {_number(many)} tasks, agents that read the whole board send {carried:,.1f} M tokens of it "
+        f"along in their calls; the calls of the one orchestrator together have {orchestrator:,.1f} M."
     )
     for caching in ("cached", "uncached"):
-        costs = [
-            figures.mean("delm", many, f"usd_{reading}_{caching}")
-            for reading in ("full", "windowed", "delta")
-        ]
+        costs = {
+            topology: figures.mean(topology, many, f"usd_full_{caching}")
+            for topology in ("single", "central")
+        } | {
+            f"delm {reading}": figures.mean("delm", many, f"usd_{reading}_{caching}") for reading in READINGS
+        }
+        said = ", ".join(f"{name} {usd:.3f}" for name, usd in costs.items())
+        yield f"A task at {_number(many)} tasks, {caching}, in USD: {said}."
+    cheap, dear = (figures.mean("single", many, f"usd_full_{name}") for name in ("cached", "uncached"))
+    if cheap:
         yield (
-            f"A task at {_number(many)} tasks, {caching}: single {figures.mean('single', many, f'usd_full_{caching}'):.3f}, "
-            f"central {figures.mean('central', many, f'usd_full_{caching}'):.3f}, delm full {costs[0]:.3f}, "
-            f"windowed {costs[1]:.3f}, delta {costs[2]:.3f} USD."
+            f"Caching alone changes the cost of the same calls {dear / cheap:.1f} times: compare nothing "
+            "across that line. Delta reads save deliveries; what was read still goes along in every call."
         )
-    swing = figures.mean("single", many, "usd_full_uncached") / figures.mean(
-        "single", many, "usd_full_cached"
-    )
-    yield (
-        f"Caching alone changes the cost of the same calls {swing:.1f} times: compare nothing across that line. "
-        "Delta reads save deliveries; what was read is still sent along in every call, so they save little money."
-    )
 
 
 def _sweeping(name: str, *topologies: str) -> Callable[[Study, Figures], Iterator[str]]:
@@ -141,16 +141,14 @@ def _dead_ends(study: Study, figures: Figures) -> Iterator[str]:
         f"Assumed, not found: {study.given.families} families of dead ends, each costing "
         f"{100 * study.given.dead_share:.0f} % of a task's time to whoever runs into it untold."
     )
-    most = figures.xs[-1]
-    split, open_ = (figures.mean(name, most, "makespan_s") for name in ("split", "delm-open"))
-    base = (
-        figures.mean("split", figures.xs[0], "makespan_s"),
-        figures.mean("delm-open", figures.xs[0], "makespan_s"),
-    )
+    none, most = figures.xs[0], figures.xs[-1]
+    said = []
+    for topology in ("delm-open", "central-batched", "split"):
+        before, after = (figures.mean(topology, x, "makespan_s") for x in (none, most))
+        said.append(f"{topology} {100 * (1 - after / before):.0f} % less")
     yield (
-        f"At {_number(most)}, tasks shrink by being told: delm-open takes {100 * (1 - open_ / base[1]):.0f} % less than "
-        f"at 0, split {100 * (1 - split / base[0]):.0f} % less (each of its agents still learns by itself). "
-        "Every topology that shares gains alike, orchestrators too."
+        f"At {_number(most)}, knowing saves time beside {_number(none)}: {', '.join(said)} (agents of a "
+        "split learn by themselves). Whoever shares gains alike, an orchestrator too."
     )
     for topology in ("split", "central-batched"):
         yield against(figures, topology, "the probability of a dead end")
@@ -163,9 +161,10 @@ def _gate(study: Study, figures: Figures) -> Iterator[str]:
         f"{100 * study.given.rests:.0f} % of the tasks rest on one earlier entry."
     )
     yield against(figures, "delm-open", "the share of false results")
+    gated, open_ = (100 * figures.mean(name, most, "false_standing") for name in ("delm", "delm-open"))
     yield (
-        f"At {_number(most)}, {100 * figures.mean('delm', most, 'false_standing'):.1f} % of the results stand false "
-        f"at the end with the gate, {100 * figures.mean('delm-open', most, 'false_standing'):.1f} % without."
+        f"At {_number(most)}, {gated:.1f} % of the results stand false at the end with the gate, "
+        f"{open_:.1f} % without."
     )
     pays = [
         x
@@ -174,8 +173,8 @@ def _gate(study: Study, figures: Figures) -> Iterator[str]:
     ]
     told = f"from {_number(pays[0])} on" if pays else "at none of these shares"
     yield (
-        "In time alone the gate never pays here: it sends authors back to work. If somebody found every false result "
-        f"at the end and all were done again, the gate would pay {told}."
+        "If somebody found every false result at the end and all were done again, spread over all agents, "
+        f"the gate would save time {told}. (Finding them is not paid for here.)"
     )
 
 
@@ -183,11 +182,11 @@ def _verifying(study: Study, figures: Figures) -> Iterator[str]:
     for x in figures.xs:
         ratio = figures.of("delm-open", x, "slower")
         if ratio is not None:
-            yield f"A verdict of {_number(x)} turns: without the gate the run is {percent(ratio)}."
+            yield f"Turns of a verdict: {_number(x)}. Without the gate the run is {percent(ratio)}."
 
 
 def _merge_queue(study: Study, figures: Figures) -> Iterator[str]:
-    mean_s = study.trace.mean_instance_s / study.plan.subtasks
+    mean_s = study.task_s
     yield (
         f"By arithmetic, {study.plan.team} agents on tasks of {mean_s:.0f} s bring a result every "
         f"{mean_s / study.plan.team:.1f} s: a check that takes longer, one after another, limits DeLM as an "

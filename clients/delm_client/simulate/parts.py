@@ -63,7 +63,7 @@ def _reading(plan: Plan, given: Assumptions, trace: Trace) -> list[Case]:
     steps = plan.thin((0.05, 0.1, 0.2, 0.5, 1.0, 2.0))
     return [
         Case("reading", topology, plan.team, tasks, tasks, given)
-        for tasks in (max(round(plan.tasks * step), 2) for step in steps)
+        for tasks in (max(round(plan.tasks * step), 10) for step in steps)
         for topology in ("single", "central", "delm")
     ]
 
@@ -101,8 +101,8 @@ def _swept(
 
 FAILURES = {
     "nothing": Failures(),
-    "1 agent in 10 dies": Failures(dying=0.1),
-    "half of the agents die": Failures(dying=0.5),
+    "1 agent of 10 dies": Failures(dying=0.1),
+    "half of them die": Failures(dying=0.5),
     "server down for 5 min": Failures(server_s=300),
     "orchestrator down for 5 min": Failures(orchestrator_s=300),
     "server down for good": Failures(server_s=FOREVER),

@@ -11,8 +11,8 @@ from multiprocessing import active_children, get_context
 
 from delm_client.simulate.accounts import READINGS, Outcome
 from delm_client.simulate.assumptions import Assumptions, Prices
-from delm_client.simulate.parts import PARTS, Case, Plan
 from delm_client.simulate.intervals import Estimate, estimate, ratio
+from delm_client.simulate.parts import PARTS, Case, Plan
 from delm_client.simulate.topologies import TOPOLOGIES
 from delm_client.simulate.traces import Trace
 from delm_client.simulate.world import World, draw
@@ -35,6 +35,11 @@ class Study:
     def seeds(self) -> range:
         """One simulated world each."""
         return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
+
+    @property
+    def task_s(self) -> float:
+        """The seconds of a task, on average."""
+        return self.trace.mean_instance_s / self.plan.subtasks
 
     def cases(self, part: str) -> list[Case]:
         """The runs of a part, for one seed."""
@@ -73,6 +78,7 @@ def measures(outcome: Outcome, work_s: float, tasks: int, prices: Prices) -> Mea
         "busy": outcome.serial_s / outcome.horizon_s if outcome.horizon_s else 0.0,
         "false_standing": outcome.false_standing / tasks,
         "orchestrator_tokens": outcome.tokens.orchestrator_carried,
+        "orchestrator_read": outcome.tokens.orchestrator_read,
     }
     if not outcome.unfinished:
         found["makespan_s"] = outcome.makespan_s

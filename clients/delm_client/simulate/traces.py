@@ -11,6 +11,7 @@ from pathlib import Path
 from delm_client.simulate.errors import SimulationError
 
 COLUMNS = ("instance", "call", "prompt", "completion", "cached", "created")
+SHORTEST_S = 0.01  # of a call: two within one tick of the clock took some time, too
 SAMPLE = Path(__file__).parent / "sample_calls.csv"
 
 
@@ -66,10 +67,10 @@ def load(path: Path | None, max_gap_s: float = 600.0) -> Trace:
     """The trace in a CSV file with the columns in `COLUMNS`; None: our synthetic sample.
 
     `created` is when a call began, in seconds (in the real trace, the time between two calls goes with the
-    completion tokens of the earlier one, r = 0.65, and not with those of the later one, r = 0.03). So a call's
-    seconds, with its tools, are the difference to the next one's. For an instance's last call they are imputed:
-    a straight line over completion tokens, fitted to all others. Differences over `max_gap_s` (an agent that
-    was put to sleep) become the instance's median. Raises SimulationError for what is no such trace.
+    completion tokens of the earlier one, r = 0.65, not with those of the later one, r = 0.03). So a call's
+    seconds, with its tools, are the difference to the next one's. For an instance's last call they are
+    imputed: a straight line over completion tokens, fitted to all others. Differences over `max_gap_s` (an
+    agent that was put to sleep) become the instance's median. Raises SimulationError for what is no trace.
     """
     try:
         text = (path or SAMPLE).read_text(encoding="utf-8-sig")
@@ -137,7 +138,7 @@ def _trace(name: str, synthetic: bool, rows: dict[str, list[_Row]], max_gap_s: f
         gaps.append(min(base + slope * calls[-1].completion, max_gap_s))
         instances.append(
             tuple(
-                Call(gap_s, row.prompt, row.completion, row.cached)
+                Call(max(gap_s, SHORTEST_S), row.prompt, row.completion, row.cached)
                 for row, gap_s in zip(calls, gaps, strict=True)
             )
         )

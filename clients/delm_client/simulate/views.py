@@ -47,9 +47,28 @@ class Grid:
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
 
+    def turned(self, width: int) -> "Grid":
+        """Lines become columns: as many as fit into so many characters, spread evenly, and it says so."""
+        columns = [self.head, *self.lines]
+        kept = len(self.lines)
+        while kept > 2 and sum(map(_width, columns)) > width:
+            kept -= 1
+            chosen = dict.fromkeys(round(place * (len(self.lines) - 1) / (kept - 1)) for place in range(kept))
+            columns = [self.head, *(self.lines[index] for index in chosen)]
+        head, *lines = zip(*columns, strict=True)
+        left_out = len(self.lines) - kept
+        heading = f"{self.heading} ({left_out} columns left out here)" if left_out else self.heading
+        return Grid(heading, head, tuple(lines))
+
+
+def _width(texts: Sequence[str]) -> int:
+    """Characters that a column takes; its head may be broken between words."""
+    words = max(len(word) for word in texts[0].split())
+    return max(words, *(len(text) for text in texts[1:])) + 3
+
 
 def grid(view: View, cells: Sequence[Cell]) -> Grid:
-    """The view's figures with half the width of their 95 % intervals; - where not every task was ever done."""
+    """The view's figures with half of their 95 % intervals; - where some task was never done."""
     found = by_place(view, cells)
     lines = []
     for x in xs(view, cells):
@@ -169,8 +188,8 @@ VIEWS = (
         _all("false_standing", *SPED), factor=100,
     ),
     View(
-        "verifying", "verifying", "Makespan against the cost of a verdict", "hours", _all("makespan_s", *SPED),
-        factor=1 / 3600, log_x=True,
+        "verifying", "verifying", "Makespan against the cost of a verdict", "hours",
+        _all("makespan_s", *SPED), factor=1 / 3600, log_x=True,
     ),
     View(
         "merge-queue", "merge-queue", "Speed-up with a serial check on the moved head", "times",

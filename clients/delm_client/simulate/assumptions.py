@@ -52,6 +52,7 @@ class Assumptions:
     propose_s: float = 1 / 295  # README: 295 proposals/s over HTTP with 16 clients
     gate_s: float = 0.085  # README: proposal to admission, strict, one peer, a quote; p50
     check_s: float = 0.0  # a check on the moved head, one after another; README: 0.603 s in bubblewrap
+    peer_wait_s: float = 60.0  # the default policy's: then an entry is admitted that nobody can judge
     lease_s: float = 300.0  # the default policy's; an orchestrator notices a silent worker after as long
 
     # The context.

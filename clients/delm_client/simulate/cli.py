@@ -82,6 +82,8 @@ def simulate(
     with _clear_errors():
         if report:
             plots.demand()
+        if not max_gap_s > 0:
+            raise SimulationError(f"--max-gap-s is {max_gap_s:g}: pass seconds above 0.")
         trace = load(traces, max_gap_s)
         size = QUICK if quick else Plan()
         plan = Plan(

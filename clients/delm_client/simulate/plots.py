@@ -59,9 +59,8 @@ def draw(view: View, cells: Sequence[Cell]) -> "Figure":
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     axes = figure.subplots()
     (_bars if view.bars else _lines)(axes, view, cells)
-    axes.set_title(view.heading, loc="left", fontweight="bold")
-    axes.set_ylabel(view.unit)
-    axes.grid(axis="y", alpha=0.3)
+    figure.suptitle(view.heading, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    axes.grid(axis="x" if view.bars else "y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
@@ -79,12 +78,15 @@ def _lines(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
         high = [figure.high * view.factor for _, figure in points]
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel(PARTS[view.part].x)
+    axes.set_ylabel(view.unit)
     if view.log_x:
         axes.set_xscale("log")
         _plain_ticks(axes, [float(x) for x in xs(view, cells)])
     if view.log_y:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,.10g}")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:,.10g}" if high < 10 * low else "")
     else:
         axes.set_ylim(bottom=0)
 
@@ -103,10 +105,12 @@ def _bars(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
     for index, column in enumerate(view.columns):
         for place, x in enumerate(places):
             figure = found.get((column, x))
+            at = place + (index - (len(view.columns) - 1) / 2) * width
             if figure is None:
+                axes.text(0, at, " never done", va="center", fontsize=7, color=_look(column)[0])
                 continue
             axes.barh(
-                place + (index - (len(view.columns) - 1) / 2) * width,
+                at,
                 figure.mean * view.factor,
                 width * 0.9,
                 xerr=(figure.high - figure.low) / 2 * view.factor,
@@ -115,6 +119,7 @@ def _bars(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
                 label=column.label if place == 0 else None,
             )
     axes.set_yticks(range(len(places)), [str(x) for x in places])
+    axes.set_xlabel(view.unit)
     axes.invert_yaxis()
 
 

@@ -6,11 +6,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 
 from delm_client.simulate.errors import SimulationError
 
 COLUMNS = ("instance", "call", "prompt", "completion", "cached", "created")
+NUMBERS = "call, prompt, completion, cached and created must be numbers."
 SHORTEST_S = 0.01  # of a call: two within one tick of the clock took some time, too
 SAMPLE = Path(__file__).parent / "sample_calls.csv"
 
@@ -105,9 +107,9 @@ def _row(line: dict[str, str], where: str) -> _Row:
         call, prompt, completion, cached = (int(line[name]) for name in COLUMNS[1:5])
         row = _Row(call, prompt, completion, cached, float(line["created"]))
     except (TypeError, ValueError):
-        raise SimulationError(
-            f"{where}: call, prompt, completion, cached and created must be numbers."
-        ) from None
+        raise SimulationError(f"{where}: {NUMBERS}") from None
+    if not isfinite(row.created):
+        raise SimulationError(f"{where}: {NUMBERS}")
     if min(row.prompt, row.completion, row.cached) < 0 or row.cached > row.prompt:
         raise SimulationError(f"{where}: tokens cannot be negative, and cached ones are part of the prompt.")
     return row

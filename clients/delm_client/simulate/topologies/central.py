@@ -307,7 +307,8 @@ class Hierarchical(Orchestrated):
             return
         self._asked[group] = True
         # A fair share of what is left, at most one for each agent of the group: the end stays balanced.
-        size = min(self.given.group, ceil(len(self.ready) / len(self.managers)))
+        workers = min(self.given.group, len(self.agents) - group * self.given.group)
+        size = min(workers, ceil(len(self.ready) * workers / len(self.agents)))
         block = [self.ready.popleft() for _ in range(size)]
 
         def served() -> None:

@@ -48,6 +48,10 @@ class Delm(Team):
 
     def bereaved(self, agent: Agent, task: Task | None) -> None:
         """The lease ends by itself, and the task is claimed again."""
+        if self.alive == 1:
+            pending, self.pending = self.pending, deque()
+            for unjudged, _ in pending:
+                self._admit_unjudged(unjudged)
         if task is None:
             return
         author = self._authors.pop(task.index, None)
@@ -55,6 +59,8 @@ class Delm(Team):
         def expired() -> None:
             if author is None:
                 self.ready.appendleft(task)
+            elif self.alive == 1:
+                self._admit_unjudged(task)
             else:
                 self.pending.appendleft((task, author))
             self._wake()
@@ -111,10 +117,14 @@ class Delm(Team):
 
     def _checked(self, task: Task, author: Agent) -> None:
         if self.alive == 1:
-            self.settle(task)  # a lone agent's entries are admitted, marked as judged by nobody
+            self._admit_unjudged(task)
             return
         self.pending.append((task, author.index))
         self._wake()
+
+    def _admit_unjudged(self, task: Task) -> None:
+        """Nobody is left who could judge it: the policy admits it, marked so."""
+        self.clock.after(self.given.peer_wait_s, lambda: self.settle(task))
 
     def _verify(self, agent: Agent, task: Task) -> None:
         given = self.given

@@ -81,8 +81,9 @@ def _scale(study: Study, figures: Figures) -> Iterator[str]:
         best = max(figures.mean("central", x, "speed_up") for x in figures.xs)
         yield (
             f"By arithmetic, an orchestrator with {given.orchestrator_calls:g} calls of "
-            f"{given.turn_s:g} s for a task of {mean_s:.0f} s keeps {mean_s / serial_s:.0f} agents busy at most; simulated, central "
-            f"reaches a speed-up of {best:.1f}. This is no discovery: it follows from the assumption."
+            f"{given.turn_s:g} s for a task of {mean_s:.0f} s keeps {mean_s / serial_s:.0f} agents busy "
+            f"at most; simulated, central reaches a speed-up of {best:.1f}. "
+            "This is no discovery: it follows from the assumption."
         )
     for topology in ("split", *RIVALS, "delm-open"):
         yield against(figures, topology, "the number of agents")
@@ -92,7 +93,8 @@ def _scale(study: Study, figures: Figures) -> Iterator[str]:
     )
     yield (
         f"With {_number(most)} agents on {study.plan.tasks:,} tasks, delm's agents wait "
-        f"{delm:.0f} % of their time, those of a split made once {split:.0f} %: most of that is the end, when no task is left."
+        f"{delm:.0f} % of their time, those of a split made once {split:.0f} %: "
+        "most of that is the end, when no task is left."
     )
     yield f"Agents that know nothing of each other spend {alike:.0f} % of it on what a peer does too."
 

@@ -85,8 +85,8 @@ def _lines(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
     if view.log_y:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,.10g}")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_minor_formatter("{x:,.10g}" if high < 10 * low else "")
+        bottom, top = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:,.10g}" if top < 10 * bottom else "")
     else:
         axes.set_ylim(bottom=0)
 

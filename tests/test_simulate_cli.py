@@ -158,8 +158,10 @@ def test_a_file_that_is_no_trace_is_refused_in_words(text: str, said: str, tmp_p
     [
         (("--agents", "0,4"), "--agents is 0: it must lie between 1 and"),
         (("--agents", "four"), "pass whole numbers with commas"),
-        (("--team", "-1"), "--team is -1"),
-        (("--seeds", "-3"), "--seeds is -3"),
+        (("--agents", ","), "pass whole numbers with commas"),
+        (("--team", "0"), "--team is 0"),
+        (("--tasks", "0"), "--tasks is 0"),
+        (("--seeds", "0"), "--seeds is 0"),
         (("--price-cached", "-1"), "The price of cached tokens is -1"),
         (("--turn-s", "-1"), "turn_s is -1"),
         (("--lease-s", "inf"), "lease_s is inf"),
@@ -168,6 +170,7 @@ def test_a_file_that_is_no_trace_is_refused_in_words(text: str, said: str, tmp_p
         (("--traces", "no-such.csv"), "no-such.csv cannot be read: No such file"),
         (("--max-gap-s", "0"), "--max-gap-s is 0"),
         (("--into", "."), "pass a new folder with --into"),
+        (("--into", f"{__file__}/out"), "out: Not a directory"),
     ],
 )
 def test_bad_input_is_refused_with_what_would_work(argv: tuple[str, ...], said: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -48,18 +49,20 @@ QUICK = Plan(agents=(1, 4, 16), team=8, tasks=60, seeds=3, coarse=True)
 
 def simulate(
     traces: Annotated[Path | None, typer.Option(help="A CSV of calls; default: a synthetic one.")] = None,
-    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="Only this part; may be repeated.")
+    ] = None,
     into: Annotated[
         Path | None, typer.Option(help="A new folder for the results; default: delm-out/simulate-<date>.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small sweep, in seconds: a look.")] = False,
     agents: Annotated[str, typer.Option(help="Numbers of agents for the part scale, as 1,8,64.")] = "",
-    team: Annotated[int, typer.Option(help="Agents in the other parts. 0: 32.")] = 0,
-    tasks: Annotated[int, typer.Option(help="Tasks of a run. 0: 1,000.")] = 0,
+    team: Annotated[int | None, typer.Option(help="Agents in the other parts; default: 32.")] = None,
+    tasks: Annotated[int | None, typer.Option(help="Tasks of a run; default: 1,000.")] = None,
     subtasks: Annotated[int, typer.Option(help="Pieces into which each instance is cut, each a task.")] = 1,
-    seeds: Annotated[int, typer.Option(help="Simulated worlds to average over. 0: 20.")] = 0,
+    seeds: Annotated[int | None, typer.Option(help="Worlds to average over; default: 20.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
-    turn_s: Annotated[float, typer.Option(help="Seconds of a turn. 0: the median call.")] = 0,
+    turn_s: Annotated[float | None, typer.Option(help="Seconds of a turn; default: the median call.")] = None,
     orchestrator_calls: Annotated[float, typer.Option(help="Its calls a task.")] = 2,
     verdict_turns: Annotated[float, typer.Option(help="A peer's turns to verify.")] = 2,
     check_s: Annotated[float, typer.Option(help="A check on the moved head, one at a time.")] = 0,
@@ -87,16 +90,16 @@ def simulate(
         trace = load(traces, max_gap_s)
         size = QUICK if quick else Plan()
         plan = Plan(
-            _numbers(agents) or size.agents,
-            _within("--team", team or size.team, 1, MOST_AGENTS),
-            _within("--tasks", tasks or size.tasks, 1, 100_000),
+            _numbers(agents) if agents.strip() else size.agents,
+            _within("--team", size.team if team is None else team, 1, MOST_AGENTS),
+            _within("--tasks", size.tasks if tasks is None else tasks, 1, 100_000),
             _within("--subtasks", subtasks, 1, 1000),
-            _within("--seeds", seeds or size.seeds, 1, 10_000),
+            _within("--seeds", size.seeds if seeds is None else seeds, 1, 10_000),
             seed,
             size.coarse,
         )
         given = Assumptions(
-            turn_s=turn_s or trace.median_call_s,
+            turn_s=trace.median_call_s if turn_s is None else turn_s,
             orchestrator_calls=orchestrator_calls,
             verdict_turns=verdict_turns,
             check_s=check_s,
@@ -110,7 +113,8 @@ def simulate(
         )
         prices = Prices(price_prompt, price_cached, price_completion)
         study = Study(trace, plan, given.checked(), prices.checked(), _parts(part))
-        _run(study, _folder(into), workers or os.cpu_count() or 1, as_json, report)
+        with _folder(into) as folder:
+            _run(study, folder, workers or os.cpu_count() or 1, as_json, report)
 
 
 def _run(study: Study, into: Path, workers: int, as_json: bool, pages: bool) -> None:
@@ -129,7 +133,6 @@ def _run(study: Study, into: Path, workers: int, as_json: bool, pages: bool) -> 
         rows = run(study, min(workers, jobs), lambda: bar.advance(task))
     put = cells(rows)
     made = Report(study, rows, put, findings(study, put))
-    into.mkdir(parents=True, exist_ok=True)
     write(made, into)
     if pages:
         write_pages(made, into, {view.name: plots.svg(view, put) for view in made.views})
@@ -160,10 +163,10 @@ def _show(report: Report) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        found = tuple(int(word) for word in text.split(",") if word.strip())
+        found = {int(word) for word in text.split(",")}
     except ValueError:
         raise SimulationError(f"--agents {text}: pass whole numbers with commas, as 1,8,64.") from None
-    return tuple(sorted({_within("--agents", number, 1, MOST_AGENTS) for number in found}))
+    return tuple(_within("--agents", number, 1, MOST_AGENTS) for number in sorted(found))
 
 
 def _within(name: str, value: int, low: int, high: int) -> int:
@@ -179,11 +182,18 @@ def _parts(wanted: list[str] | None) -> tuple[str, ...]:
     return tuple(name for name in PARTS if not wanted or name in wanted)
 
 
-def _folder(into: Path | None) -> Path:
+@contextmanager
+def _folder(into: Path | None) -> Iterator[Path]:
+    """A new folder; gone again when nothing was written."""
     found = into or Path("delm-out") / f"simulate-{datetime.now():%Y%m%d-%H%M%S}"
     if found.exists() and (not found.is_dir() or any(found.iterdir())):
         raise SimulationError(f"{found} is there already: pass a new folder with --into.")
-    return found
+    found.mkdir(parents=True, exist_ok=True)
+    try:
+        yield found
+    finally:
+        if not any(found.iterdir()):
+            found.rmdir()
 
 
 @contextmanager
@@ -196,6 +206,11 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
     except SimulationError as error:
         err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except BrokenProcessPool:
+        err.print(
+            "A process of the simulation was killed, perhaps for its memory: try --workers 1.", style="red"
+        )
         raise typer.Exit(2) from None
     except OSError as error:
         err.print(

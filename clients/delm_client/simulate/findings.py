@@ -100,7 +100,7 @@ def _scale(study: Study, figures: Figures) -> Iterator[str]:
 
 
 def _reading(study: Study, figures: Figures) -> Iterator[str]:
-    few, many = figures.xs[0], figures.xs[-1]
+    few, many = figures.xs[-2:] if len(figures.xs) > 1 else figures.xs * 2
     for reading in READINGS:
         first, last = (figures.mean("delm", tasks, f"read_{reading}") for tasks in (few, many))
         grown = f", {last / first:,.1f} times those at {_number(few)}" if first else ""
@@ -171,9 +171,9 @@ def _gate(study: Study, figures: Figures) -> Iterator[str]:
     pays = [
         x
         for x in figures.xs
-        if figures.mean("delm", x, "repaired_s") < figures.mean("delm-open", x, "repaired_s")
+        if (cost := figures.of("delm-open", x, "slower_repaired")) and cost.above(1 + LEAST)
     ]
-    told = f"from {_number(pays[0])} on" if pays else "at none of these shares"
+    told = f"at {', '.join(map(_number, pays))}" if pays else "at none of these shares"
     yield (
         "If somebody found every false result at the end and all were done again, spread over all agents, "
         f"the gate would save time {told}. (Finding them is not paid for here.)"

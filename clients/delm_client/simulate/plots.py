@@ -62,7 +62,7 @@ def draw(view: View, cells: Sequence[Cell]) -> "Figure":
     figure.suptitle(view.heading, x=0.01, ha="left", fontweight="bold", fontsize=11)
     axes.grid(axis="x" if view.bars else "y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 

@@ -80,7 +80,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "agents": agents,
         "x": x,
         "measures": {name: asdict(figure) for name, figure in cell.measures.items()},
-        "makespan_over_delm": asdict(cell.slower) if cell.slower else None,
+        "times_over_delm": {name: asdict(figure) for name, figure in cell.beside_delm.items()},
     }
 
 

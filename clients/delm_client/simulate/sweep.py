@@ -18,6 +18,7 @@ from delm_client.simulate.traces import Trace
 from delm_client.simulate.world import World, draw
 
 Measures = dict[str, float]
+PAIRED = {"slower": "makespan_s", "slower_repaired": "repaired_s"}
 Key = tuple[str, str, int, float | str]  # part, topology, agents, x
 
 
@@ -57,15 +58,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case over all seeds; `slower` is its makespan over DeLM's, seed by seed, where both finished."""
+    """One case over all seeds; `beside_delm` has times over DeLM's, seed by seed, where both finished."""
 
     key: Key
     measures: dict[str, Estimate]
-    slower: Estimate | None
+    beside_delm: dict[str, Estimate]
 
     def figure(self, name: str) -> Estimate | None:
-        """A measure, or `slower`; None where there is none, such as the makespan of what never ended."""
-        return self.slower if name == "slower" else self.measures.get(name)
+        """A measure, or `slower`: the makespan over DeLM's. None where there is none, as of what never ended."""
+        if name in PAIRED:
+            return self.beside_delm.get(PAIRED[name])
+        return self.measures.get(name)
 
 
 def measures(outcome: Outcome, work_s: float, tasks: int, prices: Prices) -> Measures:
@@ -152,13 +155,17 @@ def _cell(key: Key, grouped: dict[Key, list[Row]]) -> Cell:
     put = {name: estimate([row.measures[name] for row in rows if name in row.measures]) for name in names}
     part, _, agents, x = key
     other = {row.seed: row.measures for row in grouped.get((part, "delm", agents, x), ())}
+    beside = {name: _beside(rows, other, name) for name in PAIRED.values()}
+    return Cell(key, put, {name: found for name, found in beside.items() if found})
+
+
+def _beside(rows: Sequence[Row], other: dict[int, Measures], name: str) -> Estimate | None:
     pairs = [
-        (row.measures["makespan_s"], other[row.seed]["makespan_s"])
+        (row.measures[name], other[row.seed][name])
         for row in rows
-        if "makespan_s" in row.measures and "makespan_s" in other.get(row.seed, ())
+        if name in row.measures and name in other.get(row.seed, ())
     ]
-    slower = ratio([mine for mine, _ in pairs], [its for _, its in pairs]) if pairs else None
-    return Cell(key, put, slower)
+    return ratio([mine for mine, _ in pairs], [its for _, its in pairs]) if pairs else None
 
 
 _STUDY: list[Study] = []  # of this process

@@ -180,7 +180,7 @@ VIEWS = (
         factor=1 / 3600,
     ),
     View(
-        "gate-repaired", "gate", "Makespan if false results were found at the end and done again", "hours",
+        "gate-repaired", "gate", "Makespan plus repair of what stands false", "hours",
         _all("repaired_s", *SPED), factor=1 / 3600,
     ),
     View(

@@ -43,8 +43,9 @@ class Study:
         return self.trace.mean_instance_s / self.plan.subtasks
 
     def cases(self, part: str) -> list[Case]:
-        """The runs of a part, for one seed."""
-        return PARTS[part].cases(self.plan, self.given, self.trace)
+        """The runs of a part, for one seed; what a small plan would ask twice is asked once."""
+        asked = PARTS[part].cases(self.plan, self.given, self.trace)
+        return list({(case.topology, case.agents, case.x): case for case in asked}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Cell:
     beside_delm: dict[str, Estimate]
 
     def figure(self, name: str) -> Estimate | None:
-        """A measure, or `slower`: the makespan over DeLM's. None where there is none, as of what never ended."""
+        """A measure, or `slower`: the makespan over DeLM's. None for what never ended."""
         if name in PAIRED:
             return self.beside_delm.get(PAIRED[name])
         return self.measures.get(name)

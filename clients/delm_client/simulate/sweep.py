@@ -134,12 +134,12 @@ def run(study: Study, workers: int, told: Callable[[], None]) -> list[Row]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Processes that are started meanwhile ignore Ctrl-C for good: it is their launcher's to answer."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes that are started meanwhile never see Ctrl-C: their launcher does, a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cells(rows: Sequence[Row]) -> list[Cell]:

@@ -16,7 +16,7 @@ from delm_client.simulate.intervals import estimate, ratio, t_quantile
 from delm_client.simulate.parts import FAILURES
 from delm_client.simulate.topologies import TOPOLOGIES, Failures
 from delm_client.simulate.traces import load
-from delm_client.simulate.world import draw, order_of
+from delm_client.simulate.world import draw, mean_task_s, order_of, pieces
 from tests.simulated import FREE, SHARING, outcome, world
 
 DURATIONS = st.lists(st.integers(1, 500).map(float), min_size=1, max_size=25)
@@ -282,3 +282,14 @@ def test_intervals_are_students_and_pairs_cancel_their_noise() -> None:
 
 def test_every_second_has_a_name() -> None:
     assert set(outcome("delm", world([1]), 1).spent_s) == {doing.name.lower() for doing in Doing}
+
+
+def test_pieces_of_an_instance_have_all_its_calls_and_their_mean_is_exact() -> None:
+    trace = load(None)
+    for calls in trace.instances:
+        cut = pieces(calls, 4)
+        assert [call for piece in cut for call in piece] == list(calls)
+        assert len(cut) <= 4
+    tasks = draw(trace, 1, 4000, subtasks=4).tasks
+    assert fmean(task.seconds for task in tasks) == pytest.approx(mean_task_s(trace, 4), rel=0.05)
+    assert mean_task_s(trace, 1) == pytest.approx(trace.mean_instance_s)

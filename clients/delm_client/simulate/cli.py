@@ -40,7 +40,7 @@ HELP = "\n\n".join(
         f"Parts: {', '.join(PARTS)}. Each gives tables, plots, and sentences that say where DeLM loses, too.",
         "Calls come from a CSV file with the columns instance, call, prompt, completion, cached and created "
         "(tokens, and seconds at which the call began); without --traces, from a small synthetic sample.",
-        "Example: delm-run simulate --traces calls.csv --part scale --part gate --false-results 0.05",
+        "Example: delm-run simulate --traces calls.csv --part scale --part gate --verdict-turns 4",
         "Exit code 0 when done, 2 for bad input, 130 when interrupted.",
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any
 from delm_client.simulate.assumptions import Assumptions
 from delm_client.simulate.topologies import FOREVER, TOPOLOGIES, Failures
 from delm_client.simulate.traces import Trace
+from delm_client.simulate.world import mean_task_s
 
 RIVALS = ("central", "central-rounds", "central-batched", "central-hierarchical")
 
@@ -69,7 +70,7 @@ def _reading(plan: Plan, given: Assumptions, trace: Trace) -> list[Case]:
 
 
 def _orchestrator(plan: Plan, given: Assumptions, trace: Trace) -> list[Case]:
-    mean_s = trace.mean_instance_s / plan.subtasks
+    mean_s = mean_task_s(trace, plan.subtasks)
     return [
         Case(
             "orchestrator",

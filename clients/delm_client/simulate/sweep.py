@@ -15,7 +15,7 @@ from delm_client.simulate.intervals import Estimate, estimate, ratio
 from delm_client.simulate.parts import PARTS, Case, Plan
 from delm_client.simulate.topologies import TOPOLOGIES
 from delm_client.simulate.traces import Trace
-from delm_client.simulate.world import World, draw
+from delm_client.simulate.world import World, draw, mean_task_s
 
 Measures = dict[str, float]
 PAIRED = {"slower": "makespan_s", "slower_repaired": "repaired_s"}
@@ -40,7 +40,7 @@ class Study:
     @property
     def task_s(self) -> float:
         """The seconds of a task, on average."""
-        return self.trace.mean_instance_s / self.plan.subtasks
+        return mean_task_s(self.trace, self.plan.subtasks)
 
     def cases(self, part: str) -> list[Case]:
         """The runs of a part, for one seed; what a small plan would ask twice is asked once."""

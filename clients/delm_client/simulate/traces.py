@@ -127,7 +127,8 @@ def _trace(name: str, synthetic: bool, rows: dict[str, list[_Row]], max_gap_s: f
                 seen.append((row.completion, later.created - row.created))
     if not any(gap_s for _, gap_s in seen):
         raise SimulationError(
-            f"{name}: no instance has two calls at different times, so what calls take is unknown."
+            f"{name}: no instance has two calls at different times, so what calls take is unknown "
+            f"(pauses over {max_gap_s:g} s do not count)."
         )
     slope, base = _fit(seen)
     capped = 0

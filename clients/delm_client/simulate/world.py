@@ -72,6 +72,12 @@ def pieces(calls: Sequence[Call], count: int) -> list[Sequence[Call]]:
     return [calls[start : start + size] for start in range(0, len(calls), size)]
 
 
+def mean_task_s(trace: Trace, subtasks: int) -> float:
+    """The seconds of a task, on average."""
+    count = sum(len(pieces(calls, subtasks)) for calls in trace.instances)
+    return trace.mean_instance_s * len(trace.instances) / count
+
+
 def order_of(world: World, agent: int) -> Iterator[Task]:
     """The order in which an agent that knows of no other would do the tasks; drawn as far as needed."""
     chance = random.Random(f"{world.seed} order {agent}")  # noqa: S311

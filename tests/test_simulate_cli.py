@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
@@ -69,6 +70,7 @@ def test_a_run_writes_figures_plots_and_pages_that_all_say_simulated(
     results = json.loads((into / "results.json").read_text(encoding="utf-8"))
     assert results["simulated"] is True
     assert results["trace"]["synthetic"] is True
+    assert results["trace"]["sha256"] == sha256(traces.SAMPLE.read_bytes()).hexdigest()
     assert results["seeds"] == [1, 2]
     assert set(results["versions"]) == {"python", "delm-mcp", "matplotlib"}
     with (into / "runs.csv").open(encoding="utf-8") as file:

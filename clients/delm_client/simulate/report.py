@@ -15,8 +15,8 @@ from delm_client.simulate.sweep import Cell, Row, Study
 from delm_client.simulate.views import VIEWS, Grid, View, grid
 
 BANNER = (
-    "Everything on this page is simulated: no agent and no model ran. Calls were replayed as discrete events "
-    "under the assumptions below; what was assumed is not found out."
+    "All of this is simulated: no agent and no model ran. Calls were replayed as discrete events under stated "
+    "assumptions; what was assumed is not found out."
 )
 TITLE = "Ways to organise a team of agents (simulated)"
 LIMITS = (
@@ -89,6 +89,7 @@ def trace_of(study: Study) -> dict[str, Any]:
     trace = study.trace
     return {
         "name": trace.name,
+        "sha256": trace.sha256,
         "synthetic": trace.synthetic,
         "instances": len(trace.instances),
         "calls": trace.calls,

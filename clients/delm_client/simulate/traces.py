@@ -5,6 +5,7 @@ import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -35,6 +36,7 @@ class Trace:
     """The calls of each instance, in order, and how they were come by."""
 
     name: str
+    sha256: str  # of its text
     synthetic: bool
     instances: tuple[tuple[Call, ...], ...]
     imputed: int  # last calls of instances: what follows them is not in the trace
@@ -80,7 +82,9 @@ def load(path: Path | None, max_gap_s: float = 600.0) -> Trace:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SimulationError(f"{path} cannot be read: {why}. Name a CSV file of calls.") from None
     rows = _rows(text, str(path or SAMPLE.name))
-    return _trace(path.name if path else "bundled sample", path is None, rows, max_gap_s)
+    instances, capped = _instances(str(path or SAMPLE.name), rows, max_gap_s)
+    name, digest = path.name if path else "bundled sample", sha256(text.encode()).hexdigest()
+    return Trace(name, digest, path is None, instances, len(instances), capped)
 
 
 def _rows(text: str, name: str) -> dict[str, list[_Row]]:
@@ -115,7 +119,10 @@ def _row(line: dict[str, str], where: str) -> _Row:
     return row
 
 
-def _trace(name: str, synthetic: bool, rows: dict[str, list[_Row]], max_gap_s: float) -> Trace:
+def _instances(
+    name: str, rows: dict[str, list[_Row]], max_gap_s: float
+) -> tuple[tuple[tuple[Call, ...], ...], int]:
+    """Each instance's calls, and how many pauses were replaced."""
     seen: list[tuple[int, float]] = []
     for instance, calls in rows.items():
         for row, later in pairwise(calls):
@@ -145,7 +152,7 @@ def _trace(name: str, synthetic: bool, rows: dict[str, list[_Row]], max_gap_s: f
                 for row, gap_s in zip(calls, gaps, strict=True)
             )
         )
-    return Trace(name, synthetic, tuple(instances), len(instances), capped)
+    return tuple(instances), capped
 
 
 def _fit(seen: Sequence[tuple[int, float]]) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from delm_client.simulate.sweep import Cell, Row, Study
 from delm_client.simulate.views import VIEWS, Grid, View, grid
 
 BANNER = (
-    "All of this is simulated: no agent and no model ran. Calls were replayed as discrete events under stated "
-    "assumptions; what was assumed is not found out."
+    "All of this is simulated: no agent and no model ran. Calls were replayed as discrete events under "
+    "stated assumptions; what was assumed is not found out."
 )
 TITLE = "Ways to organise a team of agents (simulated)"
 LIMITS = (

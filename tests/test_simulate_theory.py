@@ -165,7 +165,7 @@ def test_dearer_coordination_of_equal_tasks_ends_no_sooner(
     cheap, dear = (Assumptions(turn_s=turn_s) for turn_s in (low, low + more))
     for name in SHARING:
         times = [outcome(name, world([60] * tasks), agents, assumed).makespan_s for assumed in (cheap, dear)]
-        # The others have anomalies as list scheduling has (Graham): a longer turn gathers more into a batch, or
+        # The others have anomalies as list scheduling has (Graham): a longer turn gathers more in a batch, or
         # lets a verify task fall due at a better moment. In this domain they are less than a task.
         slack_s = 1e-6 if name in ("central", "central-rounds", "delm-open") else 60
         assert times[0] <= times[1] + slack_s, name

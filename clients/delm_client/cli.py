@@ -21,6 +21,8 @@ from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
 from delm_client.scene import Scene
 from delm_client.session import BoardError
+from delm_client.simulate.cli import HELP as SIMULATE_HELP
+from delm_client.simulate.cli import simulate
 from delm_client.team import cli as teams
 from delm_client.words import plural
 
@@ -182,6 +184,9 @@ async def _show(scene: Scene, *, picture: Picture) -> None:
                 await anyio.sleep(0.2)
     finally:
         picture.save(scene)  # however the run ends, there is a picture
+
+
+app.command(help=SIMULATE_HELP)(simulate)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """One item of each benchmark, and the face that all of them have.
 
-What a solver may see comes from `shown()`, and only from there: answers, gold patches and hidden tests are fields
-that graders read.
+What a solver may see comes from `shown()`, and only from there: answers, gold patches and hidden tests are
+fields that graders read.
 """
 
 from collections.abc import Mapping

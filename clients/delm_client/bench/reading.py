@@ -29,10 +29,17 @@ def rows(path: Path) -> list[Row]:
     JSON may be a list of objects, or an object of objects (the official form of `preds.json`).
 
     Raises:
-        DataError: It is not there, not readable, empty, or something else; with line and column where it is text.
+        DataError: It is not there, not readable, empty, or something else; with line and column where it is
+            text.
         ExtraMissing: It is Parquet and nothing that reads Parquet is installed.
     """
-    data = _content(path)
+    return rows_of(path, _content(path))
+
+
+def rows_of(path: Path, data: bytes) -> list[Row]:
+    """The same for content that was read already; `path` is what errors name."""
+    if data.startswith(GZIP):
+        data = _unzipped(path, data)
     if data.startswith(PARQUET):
         found = [Row(f"{path.name}, row {n}", row) for n, row in enumerate(_parquet(path, data), 1)]
     else:
@@ -48,13 +55,19 @@ def _content(path: Path) -> bytes:
         hint = f" It holds {', '.join(inside)}." if inside else ""
         raise DataError(f"{path} is a folder: name a file in it.{hint}")
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(GZIP) else data
+        return path.read_bytes()
     except FileNotFoundError as error:
         beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path} does not exist.{did_you_mean(path.name, beside)}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _unzipped(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} is not a sound .gz file, perhaps cut off: {error}") from error
 
 
 def _decoded(path: Path, data: bytes) -> str:
@@ -86,7 +99,9 @@ def _text_rows(path: Path, text: str) -> Iterator[Row]:
             ) from error
         yield from _lines(path, text)
         return
-    if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
+    if whole == {}:
+        return
+    if isinstance(whole, dict) and all(isinstance(value, dict) for value in whole.values()):
         yield from (_row(f"{path.name}, key {key}", value) for key, value in whole.items())
     elif isinstance(whole, dict):
         yield _row(f"{path.name}, line 1", whole)
@@ -162,7 +177,9 @@ def text_of(row: Row, name: str, *, known: Iterable[str] = ()) -> str:
         raise DataError(f"{row.where}: the field `{name}` is missing.{hint}")
     value = row.fields[name]
     if not isinstance(value, str):
-        raise DataError(f"{row.where}: `{name}` must be text, and is {json.dumps(value, default=str)[:EXCERPT]}.")
+        raise DataError(
+            f"{row.where}: `{name}` must be text, and is {json.dumps(value, default=str)[:EXCERPT]}."
+        )
     return value
 
 

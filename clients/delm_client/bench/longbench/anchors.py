@@ -1,7 +1,8 @@
 """Anchors: where a quote stands in a raw text, as a W3C TextQuoteSelector.
 
 A model quotes with other spaces, quotation marks, dashes and line breaks than a PDF has. An anchor finds the
-place nonetheless, and its `exact` is the raw text's own, so that whoever checks character for character agrees.
+place nonetheless, and its `exact` is the raw text's own, so that whoever checks character for character
+agrees.
 """
 
 import re
@@ -42,7 +43,9 @@ class Selector(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """`raw[start:end] == exact`, with what stands before and behind it, and in how many places it could be."""
+    """`raw[start:end] == exact`, with what stands before and behind it, and in how many places it could
+    be.
+    """
 
     start: int
     end: int
@@ -53,16 +56,14 @@ class Anchor:
 
     @property
     def selector(self) -> Selector:
-        return Selector(
-            type="TextQuoteSelector", exact=self.exact, prefix=self.prefix, suffix=self.suffix
-        )
+        return Selector(type="TextQuoteSelector", exact=self.exact, prefix=self.prefix, suffix=self.suffix)
 
 
 def anchor(raw: str, quote: str, *, prefix: str = "", suffix: str = "") -> Anchor | None:
     """Find a quote, first as it is, then with spaces and signs made alike, then without hyphens inside words.
 
-    Where it stands in several places, the one whose surroundings are most like `prefix` and `suffix` is taken,
-    and the first among equals. Case always counts. None where it is not there, or is blank.
+    Where it stands in several places, the one whose surroundings are most like `prefix` and `suffix` is
+    taken, and the first among equals. Case always counts. None where it is not there, or is blank.
     """
     if not quote.strip():
         return None
@@ -87,7 +88,9 @@ def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:
 
 
 def alike(text: str) -> str:
-    """A text as the second step compares it: one space for each run, plain quotes and dashes, no ligatures."""
+    """A text as the second step compares it: one space for each run, plain quotes and dashes, no
+    ligatures.
+    """
     return _folded(text, joined=False).text.strip()
 
 
@@ -133,7 +136,9 @@ class _Folded:
     """A folded text; each of its characters knows the raw span that it came from."""
 
     def __init__(self, raw: str, *, joined: bool) -> None:
-        hidden = {place for found in _HYPHEN.finditer(raw) for place in range(*found.span())} if joined else ()
+        hidden = (
+            {place for found in _HYPHEN.finditer(raw) for place in range(*found.span())} if joined else ()
+        )
         parts: list[str] = []
         self._starts, self._ends = array("q"), array("q")
         for start, end, text in _pieces(raw):
@@ -163,7 +168,9 @@ def _folded(raw: str, *, joined: bool) -> _Folded:
 
 
 def _pieces(raw: str) -> Iterator[tuple[int, int, str]]:
-    """The raw text in pieces, each with what it folds to: a run of blanks, of ASCII, or one letter and its marks."""
+    """The raw text in pieces, each with what it folds to: a run of blanks, of ASCII, or one letter and its
+    marks.
+    """
     place = 0
     while place < len(raw):
         found = _PIECE.match(raw, place)

@@ -15,7 +15,8 @@ GROUPS = ("sub_domain", "length", "difficulty")
 def extract_answer(reply: str) -> str | None:
     """The letter that a reply gives, by the official rule; None where it gives none in that form.
 
-    Asterisks are taken out, then `The correct answer is (X)` is looked for, then the same without parentheses.
+    Asterisks are taken out, then `The correct answer is (X)` is looked for, then the same without
+    parentheses.
     """
     plain = reply.replace("*", "")
     found = BRACKETED.search(plain) or BARE.search(plain)
@@ -64,7 +65,9 @@ def score(questions: Iterable[Question], replies: Mapping[str, str]) -> Scores:
     asked = list(questions)
     strangers = set(replies) - {question.id for question in asked}
     if strangers or not asked:
-        raise ValueError(f"Replies to unknown questions: {sorted(strangers)[:3]}" if asked else "No questions.")
+        raise ValueError(
+            f"Replies to unknown questions: {sorted(strangers)[:3]}" if asked else "No questions."
+        )
     letters = {question.id: extract_answer(replies.get(question.id, "")) for question in asked}
     by: dict[str, dict[str, Tally]] = {}
     for group in GROUPS:
@@ -73,7 +76,9 @@ def score(questions: Iterable[Question], replies: Mapping[str, str]) -> Scores:
             members[getattr(question, group)].append(question)
         by[group] = {name: _tally(inside, letters) for name, inside in sorted(members.items())}
     # Ties go to the earlier letter, so that the floor is the same every time.
-    letter, count = max(sorted(Counter(question.answer for question in asked).items()), key=lambda pair: pair[1])
+    letter, count = max(
+        sorted(Counter(question.answer for question in asked).items()), key=lambda pair: pair[1]
+    )
     return Scores(
         overall=_tally(asked, letters),
         by=by,

@@ -1,15 +1,17 @@
 """Documents and chunks of a context, as spans of its raw text.
 
-The contexts of LongBench-v2 are texts out of PDF and Word files, put together without a delimiter that could be
-relied upon. What there is was found by reading 24 of them:
+The contexts of LongBench-v2 are texts out of PDF and Word files, put together without a delimiter that could
+be relied upon. What there is was found by reading 24 of them:
 
 * text of a PDF: pages parted by three line ends, and each document's page numbers start anew;
-* text of a Word file: paragraphs parted by two line ends, documents by four or more, and so are some sections;
+* text of a Word file: paragraphs parted by two line ends, documents by four or more, and so are some
+sections;
 * each document begins with the same line as the first one does (`Legal case analysis`);
 * some people wrote a heading of their own: `News II`, `The second case: ...`.
 
-So documents are found by signs, and may be missed or cut in two; nothing that is built on them may need them to be
-right. Chunks are the unit to work with: never larger than asked for, and never across a document's border.
+So documents are found by signs, and may be missed or cut in two; nothing that is built on them may need them
+to be right. Chunks are the unit to work with: never larger than asked for, and never across a document's
+border.
 """
 
 import re
@@ -19,13 +21,17 @@ from dataclasses import dataclass
 from delm_client.bench.longbench.pages import PAGES_MIN, Page, numbered_anew, pages, runs_on
 
 BYTES_PER_TOKEN = 4
-"""UTF-8 bytes that are counted as one token: about right for English, on the safe side for code and other scripts."""
+"""UTF-8 bytes that are counted as one token: about right for English, on the safe side for code and other
+scripts.
+"""
 DOCUMENT_MIN = 800
 """Characters. Wide gaps that follow each other more closely part paragraphs, not documents."""
 NEAR = 300
 """Characters. Two signs as near as this say the same: the first one counts."""
 OPENING_LINES, OPENING_MIN, OPENING_TIMES = 6, 12, 20
-"""How many lines at the start are looked for again, how long such a line is at least, how often it may come."""
+"""How many lines at the start are looked for again, how long such a line is at least, how often it may
+come.
+"""
 CHUNK_TOKENS = 1000
 
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
@@ -100,8 +106,9 @@ def documents(raw: str) -> tuple[Document, ...]:
 def chunks(raw: str, max_tokens: int = CHUNK_TOKENS) -> tuple[Chunk, ...]:
     """Cut a context into chunks of at most `max_tokens`, at the ends of paragraphs where that can be.
 
-    In their order they give the raw text again, character for character. Within a document, a chunk goes up to the
-    last paragraph that fits; where a paragraph is too large, up to the last line, sentence, word or character.
+    In their order they give the raw text again, character for character. Within a document, a chunk goes up
+    to the last paragraph that fits; where a paragraph is too large, up to the last line, sentence, word or
+    character.
 
     Raises:
         ValueError: `max_tokens` is less than 1.
@@ -151,18 +158,23 @@ def _headings(raw: str) -> Iterator[tuple[int, str]]:
     """Headings and rules that somebody wrote between documents: only where they come at least twice."""
     for pattern, sign in ((_HEADING, "heading"), (_RULE, "rule")):
         found = [match.start() for match in pattern.finditer(raw) if _stands_alone(raw, match)]
-        far = [begin for begin, after in zip(found, [*found[1:], len(raw)], strict=False) if after - begin > NEAR]
+        far = [
+            begin for begin, after in zip(found, [*found[1:], len(raw)], strict=False) if after - begin > NEAR
+        ]
         if len(far) > 1 and len(far) == len(found):
             yield from ((begin, sign) for begin in far)
 
 
 def _stands_alone(raw: str, match: re.Match[str]) -> bool:
     """Whether a blank line is above; a heading inside a paragraph is only a line that begins so."""
-    return not raw[: match.start()].strip() or bool(re.search(r"\n[^\S\n]*\n[^\S\n]*$", raw[: match.start()][-80:]))
+    return not raw[: match.start()].strip() or bool(
+        re.search(r"\n[^\S\n]*\n[^\S\n]*$", raw[: match.start()][-80:])
+    )
 
 
 def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
-    """A line of the text's beginning that comes again, far apart, at the top of a page or behind a blank line.
+    """A line of the text's beginning that comes again, far apart, at the top of a page or behind a blank
+    line.
 
     A running head comes again too, but on pages whose numbers go on.
     """
@@ -179,7 +191,9 @@ def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
 
 
 def _top(raw: str, found: list[Page], place: int) -> int | None:
-    """Where what this line opens begins: its page, if it is at the top and not numbered on, or its paragraph."""
+    """Where what this line opens begins: its page, if it is at the top and not numbered on, or its
+    paragraph.
+    """
     if len(found) >= PAGES_MIN:
         number = max(number for number, page in enumerate(found) if page.start <= place or not number)
         page = found[number]

@@ -76,8 +76,8 @@ def load_quixbugs(clone: Path) -> tuple[Exercise, ...]:
     names = [name for name in names if (clone / "python_programs" / f"{name}.py").is_file()]
     if not names:
         raise DataError(
-            f"{clone} holds no python_testcases/test_*.py with a python_programs/*.py: name a clone of
-            {QUIXBUGS}."
+            f"{clone} holds no python_testcases/test_*.py with a python_programs/*.py: "
+            f"name a clone of {QUIXBUGS}."
         )
     helpers = [
         f"python_testcases/{path.name}" for path in tests.glob("*.py") if not path.name.startswith("test_")
@@ -108,8 +108,8 @@ def _is_folder(clone: Path, url: str) -> None:
         return
     beside = [child.name for child in clone.parent.iterdir()] if clone.parent.is_dir() else []
     raise DataError(
-        f"{clone} is not a folder.{did_you_mean(clone.name, beside)} Make it: `git clone --depth 1 {url}
-        {clone}`."
+        f"{clone} is not a folder.{did_you_mean(clone.name, beside)} "
+        f"Make it: `git clone --depth 1 {url} {clone}`."
     )
 
 

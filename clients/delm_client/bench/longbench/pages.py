@@ -13,12 +13,14 @@ HEAD = 3000
 # Three line ends, and two more for every paragraph that is empty: Word files have even numbers of them.
 _BREAK = re.compile(r"(?<!\n)\n{3}(?:\n\n)*(?!\n)[^\S\n]*|\f\s*")
 _OF = re.compile(
-    r"(?im)(?:^|\s)(?:page\s+)?(\d{1,3})\s*(?:/|of)\s*(\d{1,3})\s*$|\u7b2c\s*(\d{1,3})\s*\u9875\s*\u5171\s*(\d{1,3})\s*\u9875"
+    r"(?im)(?:^|\s)(?:page\s+)?(\d{1,3})\s*(?:/|of)\s*(\d{1,3})\s*$|"
+    r"\u7b2c\s*(\d{1,3})\s*\u9875\s*\u5171\s*(\d{1,3})\s*\u9875"
 )
 _NUMBER = re.compile(r"^\W{0,3}(?:\d{4,7}-)?(\d{1,6})\W{0,3}$")
 _BESIDE = re.compile(r"(?:^|\s\s+|\s)(?:\d{4,7}-)?(\d{1,6})$|^(\d{1,6})\s")
 _TITLE_PAGE = re.compile(
-    r"(?im)^\W{0,3}(?:(?:abstract|summary|a\s?b\s?s\s?t\s?r\s?a\s?c\s?t)\b\s*(?:$|[.:\u2014\u2013-])|article\s+history|received\W)"
+    r"(?im)^\W{0,3}(?:(?:abstract|summary|a\s?b\s?s\s?t\s?r\s?a\s?c\s?t)"
+    r"\b\s*(?:$|[.:\u2014\u2013-])|article\s+history|received\W)"
 )
 
 

@@ -37,8 +37,8 @@ def template(prompt: Prompt) -> str:
 def fill(prompt: Prompt, question: Question, *, context: str | None = None, thought: str = "") -> str:
     """A template with everything put in, stripped as upstream strips it.
 
-    Upstream replaces one placeholder after the other, so that a text which itself contains `$Q$` would be filled
-    too; here each placeholder of the template is filled once.
+    Upstream replaces one placeholder after the other, so that a text which itself contains `$Q$` would be
+    filled too; here each placeholder of the template is filled once.
 
     Args:
         context: What stands for the question's own context, such as retrieved chunks.

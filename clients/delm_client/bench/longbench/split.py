@@ -14,6 +14,7 @@ to be right. Chunks are the unit to work with: never larger than asked for, and 
 border.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,8 +99,7 @@ def documents(raw: str) -> tuple[Document, ...]:
             begins.append(begin)
     edges = [0, *begins, len(raw)]
     return tuple(
-        Document(start, end, signs[start] if start else "start")
-        for start, end in zip(edges, edges[1:], strict=False)
+        Document(start, end, signs[start] if start else "start") for start, end in itertools.pairwise(edges)
     )
 
 
@@ -183,7 +183,7 @@ def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
         if len(line.strip()) < OPENING_MIN:
             continue
         again = [match.start() for match in re.finditer(rf"(?m)^{re.escape(line)}$", raw)]
-        far = all(after - begin > 2 * DOCUMENT_MIN for begin, after in zip(again, again[1:], strict=False))
+        far = all(after - begin > 2 * DOCUMENT_MIN for begin, after in itertools.pairwise(again))
         begins = [_top(raw, found, place) for place in again[1:]]
         if 1 < len(again) <= OPENING_TIMES and far and None not in begins:
             yield from ((begin, "opening") for begin in begins if begin is not None)

@@ -29,7 +29,8 @@ class Checkouts:
         if isinstance(self.clones, Mapping):
             tried = [self.clones[repo]] if repo in self.clones else []
         else:
-            tried = [self.clones / name for name in (repo, repo.replace("/", "__"), repo.split("/")[-1])]
+            names = (repo, repo.replace("/", "__"), repo.rpartition("/")[2])
+            tried = [self.clones / name for name in names]
         for place in tried:
             if (place / ".git").exists() or (place / "HEAD").is_file():
                 return place

@@ -74,8 +74,8 @@ class DockerHarness:
         if found.code != 0:
             raise PlugError(
                 f"{self.python} cannot import the harness: {last_lines(found.output, 1)} "
-                "Install it in an environment of its own: `pip install 'swebench>=5,<6'`, and name its
-                python."
+                "Install it in an environment of its own: `pip install 'swebench>=5,<6'`, "
+                "and name its python."
             )
 
     def judge(self, instances: Sequence[Instance], predictions: Path) -> dict[str, Judged]:

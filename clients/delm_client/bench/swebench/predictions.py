@@ -102,8 +102,9 @@ def read(path: Path) -> tuple[Prediction, ...]:
         prediction = _prediction(row)
         if prediction.instance_id in seen:
             raise DataError(
-                f"{row.where}: {prediction.instance_id} has a prediction at {seen[prediction.instance_id]}
-                already. " "Keep one a file; several attempts go into several files."
+                f"{row.where}: {prediction.instance_id} has a prediction at "
+                f"{seen[prediction.instance_id]} already. "
+                "Keep one a file; several attempts go into several files."
             )
         seen[prediction.instance_id] = row.where
         found.append(prediction)

@@ -267,35 +267,31 @@ def test_chunks_end_where_paragraphs_end() -> None:
 BODY = "A line of a page that says something.\n" * 30
 
 
+def paragraphs(head: str) -> str:
+    return f"{head}\n\n" + "\n\n".join([BODY.replace("\n", " ").strip()] * 4)
+
+
 @pytest.mark.parametrize(
-    ("raw", "sign", "begins"),
+    ("sign", "joint", "parts"),
     [
-        ("\n\n\n".join(f"{BODY}{n}/{m}" for n, m in [(1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]), "pages", [2]),
-        ("\n\n\n".join(f"{BODY}Journal {n}" for n in [11, 12, 13, 401, 402]), "pages", [3]),
-        (
-            "\n\n\n\n".join(f"Title {n}\n\n{BODY}\n\n{BODY}\n\n{BODY}\n\n{BODY}" for n in range(3)),
-            "gap",
-            [1, 2],
-        ),
-        ("\n\n".join(f"News {n}\n\n{BODY}\n\n\n\n{BODY}" for n in ("I", "II", "III")), "heading", [1, 2]),
-        ("\n\n".join(f"Legal case analysis\n\n{BODY}\n\n{BODY}" for n in range(2)), "opening", [1]),
-        ("\n\n".join(["one line " * 200] * 4), "gap", [1, 2, 3]),
-    ],
-    ids=[
-        "counted pages",
-        "running numbers",
-        "empty paragraphs",
-        "headings",
-        "same first line",
-        "only blank lines",
+        ("pages", "\n\n\n", ["\n\n\n".join(f"{BODY}{n}/{m}" for n in range(1, m + 1)) for m in (2, 3, 3)]),
+        ("pages", "\n\n\n", ["\n\n\n".join(f"{BODY}Journal {n + m}" for n in range(3)) for m in (11, 401)]),
+        ("gap", "\n\n\n\n", [paragraphs(f"Title {n}") for n in range(3)]),
+        ("gap", "\n\n", [f"{n} " + "one line " * 200 for n in range(4)]),
+        ("heading", "\n\n", [paragraphs(f"News {n}") for n in ("I", "II", "III")]),
+        ("rule", "\n\n", [paragraphs("=" * 20) for _ in range(3)]),
+        ("opening", "\n\n", [paragraphs("Legal case analysis") for _ in range(2)]),
+        ("opening", "\n\n\n", [f"Weekly bulletin\n{BODY}\n\n\n{BODY}\n\n\n{BODY}"] * 3),
     ],
 )
-def test_documents_begin_where_the_signs_are(raw: str, sign: str, begins: list[int]) -> None:
-    found = documents(raw)
-    assert [document.sign for document in found] == ["start", *[sign] * len(begins)]
-    # Each begins where one of the joined parts does.
-    first = raw.split("\n", 1)[0][:5]
-    assert all(document.of(raw)[:5].strip()[:3] == first[:3] for document in found)
+def test_documents_begin_where_the_signs_are(sign: str, joint: str, parts: list[str]) -> None:
+    raw = joint.join(parts)
+    begins = [0]
+    for part in parts[:-1]:
+        begins.append(begins[-1] + len(part) + len(joint))
+    assert [(document.start, document.sign) for document in documents(raw)] == [
+        (begin, sign if begin else "start") for begin in begins
+    ]
 
 
 def test_a_text_without_signs_is_one_document() -> None:

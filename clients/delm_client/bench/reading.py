@@ -138,11 +138,15 @@ def _row(where: str, value: object) -> Row:
 
 def _parquet(path: Path, data: bytes) -> list[dict[str, Any]]:
     """With arro3 (33 MB, the `bench` extra), or pyarrow (169 MB) where something else brought it."""
+    if not data.endswith(PARQUET):
+        raise DataError(f"{path} is not a sound Parquet file: its end is missing. Download it again.")
     try:
         return _with_arro3(data)
     except ImportError:
         pass
-    except Exception as error:  # its own exceptions derive from Exception itself
+    except BaseException as error:  # what it cannot read makes it panic, which is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise DataError(f"{path} is not a sound Parquet file: {error}") from error
     try:
         parquet = importlib.import_module("pyarrow.parquet")

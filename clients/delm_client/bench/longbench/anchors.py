@@ -20,7 +20,8 @@ PLACES_MAX = 1000
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 # A hyphen is a piece of its own, because a word may be joined there.
 _PIECE = re.compile(
-    rf"(?P<space>\s[\s{_INVISIBLE}]*)|(?P<ascii>[!-,.-~]+(?![^\x00-\x7f]))|(?P<one>.)", re.DOTALL
+    rf"(?P<space>\s[\s{_INVISIBLE}]*)|(?P<ascii>[!-,.-~](?: ?[!-,.-~])*(?![^\x00-\x7f]))|(?P<one>.)",
+    re.DOTALL,
 )
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad](?:[^\S\n]*\n\s*)?(?=[^\W\d_])")
 _PLAIN = str.maketrans(
@@ -67,18 +68,18 @@ def anchor(raw: str, quote: str, *, prefix: str = "", suffix: str = "") -> Ancho
     """
     if not quote.strip():
         return None
-    for places in (_verbatim(raw, quote), _alike(raw, quote, joined=False), _alike(raw, quote, joined=True)):
-        if places:
-            start, end = max(places, key=lambda place: _likeness(raw, place, prefix, suffix))
-            return Anchor(
-                start,
-                end,
-                raw[start:end],
-                raw[max(0, start - CONTEXT) : start],
-                raw[end : end + CONTEXT],
-                len(places),
-            )
-    return None
+    places = _verbatim(raw, quote) or _alike(raw, quote, joined=False) or _alike(raw, quote, joined=True)
+    if not places:
+        return None
+    start, end = max(places, key=lambda place: _likeness(raw, place, prefix, suffix))
+    return Anchor(
+        start=start,
+        end=end,
+        exact=raw[start:end],
+        prefix=raw[max(0, start - CONTEXT) : start],
+        suffix=raw[end : end + CONTEXT],
+        places=len(places),
+    )
 
 
 def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:

@@ -88,7 +88,7 @@ def documents(raw: str) -> tuple[Document, ...]:
     if not raw:
         return ()
     found = pages(raw)
-    signs = dict([*_headings(raw), *_openings(raw, found)])
+    signs = dict([*_openings(raw, found), *_headings(raw)])
     # What somebody wrote is better than what the layout suggests.
     signs |= dict.fromkeys(numbered_anew(found, surely=bool(signs)), "pages")
     if not signs:
@@ -180,7 +180,7 @@ def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
     """
     lines = [line for line in raw.lstrip()[:4000].split("\n") if line.strip()][:OPENING_LINES]
     for line in lines if len(found) >= PAGES_MIN else lines[:1]:
-        if len(line.strip()) < OPENING_MIN:
+        if len(line.strip()) < OPENING_MIN or not re.search(r"[^\W\d_]", line):
             continue
         again = [match.start() for match in re.finditer(rf"(?m)^{re.escape(line)}$", raw)]
         far = all(after - begin > 2 * DOCUMENT_MIN for begin, after in itertools.pairwise(again))

@@ -343,7 +343,7 @@ def test_real_contexts_are_cut_at_their_documents() -> None:
         cut += len(found)
         there += len(wanted)
     assert len(items) == 24
-    # 59 of 60 and 59 of 65 when this was written.
+    # 58 of 59 and 58 of 64 when this was written.
     assert right / cut >= 0.95, f"{right} of {cut} cuts are right"
     assert right / there >= 0.9, f"{right} of {there} borders are found"
 

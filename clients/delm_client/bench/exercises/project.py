@@ -19,6 +19,8 @@ from delm_client.repair.processes import Completed, last_lines, run_bounded
 CHECK = "pytest -q"
 """The check command of every project made here."""
 TIMEOUT_S = 60.0
+USAGE_ERROR = 4
+"""The exit code of a pytest that does not like its own command line."""
 # Makes the folder pytest's root whatever is around it, and lets tests import what is beside them.
 PYTEST_INI = """\
 [pytest]
@@ -107,22 +109,19 @@ def grade(
             ended = run_bounded(argv, project, _environ(home), timeout_s=timeout_s)
         except OSError as error:
             return Graded(Outcome.BROKE, 0, 0, 0.0, f"{python} cannot be started: {error}")
-        return _graded(ended, report)
+        return _graded(ended, report, python)
 
 
-def _graded(ended: Completed, report: Path) -> Graded:
+def _graded(ended: Completed, report: Path, python: str) -> Graded:
     tail = last_lines(ended.output, 30)
     if ended.code is None:
         return Graded(Outcome.TIMED_OUT, 0, 0, ended.duration_s, tail)
+    if ended.code == USAGE_ERROR or ended.output.strip() == f"{python}: No module named pytest":
+        return Graded(Outcome.BROKE, 0, 0, ended.duration_s, tail)
     total, failed = _counts(report)
-    # 0 and 1: the tests ran. 2: a test file cannot be imported, which is the program's doing, as its report
-    # says.
-    if ended.code not in (0, 1, 2) or "No module named pytest" in ended.output:
-        return Graded(Outcome.BROKE, 0, total, ended.duration_s, tail)
-    passed = total - failed
-    # A program that ends the process leaves no report, whatever the exit code.
-    good = ended.code == 0 and failed == 0 and passed > 0
-    return Graded(Outcome.PASSED if good else Outcome.FAILED, passed, total, ended.duration_s, tail)
+    # A program that ends the process leaves no report, and one that skips the tests leaves none that passed.
+    good = ended.code == 0 and failed == 0 and total > 0
+    return Graded(Outcome.PASSED if good else Outcome.FAILED, total - failed, total, ended.duration_s, tail)
 
 
 def _counts(report: Path) -> tuple[int, int]:
@@ -156,13 +155,20 @@ def _is_test(name: str) -> bool:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files into a folder, in the place of whatever is there; no link leads out of it."""
     for name, text in files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or not parts:
             raise DataError(f"The file {name} would lie outside of {folder}.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = folder
+        for part in parts[:-1]:
+            place /= part
+            if place.is_symlink() or place.is_file():
+                _remove(place)
+        path = folder / name
         if path.is_symlink() or path.is_dir():
             _remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 

@@ -80,16 +80,22 @@ def quixbugs_clone(root: Path) -> Path:
     return write(
         root,
         {
-            "python_programs/gcd.py": "def gcd(a, b):\n    if b == 0:\n        return a\n    return gcd(b, b % a)\n",
+            "python_programs/gcd.py": (
+                "def gcd(a, b):\n    if b == 0:\n        return a\n    return gcd(b, b % a)\n"
+            ),
             "correct_python_programs/gcd.py": (
                 "def gcd(a, b):\n    if b == 0:\n        return a\n    return gcd(b, a % b)\n"
             ),
-            "python_programs/walk.py": "def walk(node):\n    while node:\n        last = node\n    return last\n",
+            "python_programs/walk.py": (
+                "def walk(node):\n    while node:\n        last = node\n    return last\n"
+            ),
             "correct_python_programs/walk.py": (
                 "def walk(node):\n    while node:\n        last, node = node, node.next\n    return last\n"
             ),
             "json_testcases/gcd.json": "[[13, 13], 13]\n[[37, 600], 1]\n",
-            "python_testcases/node.py": "class Node:\n    def __init__(self, next=None):\n        self.next = next\n",
+            "python_testcases/node.py": (
+                "class Node:\n    def __init__(self, next=None):\n        self.next = next\n"
+            ),
             "python_testcases/load_testdata.py": (
                 "import json\nfrom pathlib import Path\n\n\ndef load_json_testcases(name):\n"
                 "    path = Path(__file__).parent / '..' / f'json_testcases/{name}.json'\n"
@@ -254,7 +260,8 @@ def test_the_environment_is_emptied(
     materialise(humaneval, tmp_path / "p")
     (tmp_path / "p" / "solution.py").write_text(
         "import math, os\n\n\ndef area(r):\n"
-        f"    assert 'SECRET_KEY' not in os.environ and os.environ['HOME'] != {os.environ.get('HOME', '')!r}\n"
+        "    assert 'SECRET_KEY' not in os.environ\n"
+        f"    assert os.environ['HOME'] != {os.environ.get('HOME', '')!r}\n"
         "    return math.pi * r * r\n"
     )
     assert grade(humaneval, tmp_path / "p").outcome is Outcome.PASSED

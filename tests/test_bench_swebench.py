@@ -1,4 +1,4 @@
-"""SWE-bench: instances, predictions, what the harness reports, metrics, and the places to work and judge in."""
+"""SWE-bench: instances, predictions, what the harness reports, metrics, and where to work and judge."""
 
 import gzip
 import json
@@ -357,7 +357,7 @@ def test_without_docker_the_harness_says_so(tmp_path: Path) -> None:
     def harness(**changed: Any) -> DockerHarness:
         return DockerHarness("data.jsonl", tmp_path, "run", **changed)
 
-    with pytest.raises(PlugError, match="`no-such-docker` is not installed: see https://docs.docker.com"):
+    with pytest.raises(PlugError, match="`no-such-docker` is not installed"):
         harness(docker="no-such-docker").check()
     dead = program(tmp_path / "dead", "import sys; sys.exit('Cannot connect to the Docker daemon')")
     with pytest.raises(PlugError, match="daemon does not answer: Cannot connect to the Docker daemon"):

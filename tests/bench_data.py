@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("DELM_SHARED_DATA", ROOT.parent / "shared" / "data"))
+GIVEN = os.environ.get("DELM_SHARED_DATA")
+# Beside the repository, or beside the folder that its worktrees are in.
+PLACES = [Path(GIVEN)] if GIVEN else [ROOT.parent / "shared/data", ROOT.parent.parent / "shared/data"]
 
 
 def real(name: str) -> Path:
     """A file of the real data; skips the test where it is not there."""
-    for base in (SHARED, ROOT.parent.parent / "shared" / "data"):
-        if (base / name).is_file():
-            return base / name
+    for place in PLACES:
+        if (place / name).is_file():
+            return place / name
     pytest.skip(f"real data: no {name}; set DELM_SHARED_DATA")
 
 

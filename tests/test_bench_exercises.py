@@ -213,7 +213,7 @@ def test_every_kind_fails_as_it_is_given_and_passes_when_solved(tmp_path: Path, 
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     walk = load_quixbugs(quixbugs_clone(tmp_path / "QuixBugs"))[1]
     materialise(walk, tmp_path / "p")
-    graded = grade(walk, tmp_path / "p", timeout_s=2)
+    graded = grade(walk, tmp_path / "p", timeout_s=1)
     assert graded.outcome is Outcome.TIMED_OUT
     assert graded.duration_s < 10
 

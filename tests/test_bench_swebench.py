@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from delm_client.bench.reading import Row
 from delm_client.bench.swebench import data, outcomes
 from delm_client.bench.swebench.checkouts import Checkouts
 from delm_client.bench.swebench.docker import DockerHarness, gold
+from delm_client.bench.swebench.local import LocalSandbox
 from delm_client.bench.swebench.metrics import Attempt, summarise, unbiased
 from delm_client.bench.swebench.outcomes import Judged, Outcome
 from delm_client.bench.swebench.predictions import Prediction, Predictions, read, write_json
@@ -441,3 +445,79 @@ def test_gold_patches_are_taken_by_git(tmp_path: Path, clone: tuple[Path, str]) 
     (tmp_path / "gold.diff").write_text(gold([issue])[0].patch)
     git(tmp_path / "w", "apply", str(tmp_path / "gold.diff"))
     assert Checkouts(folder.parent).patch(issue, tmp_path / "w") == fix
+
+
+EVAL_SCRIPT = """#!/bin/bash
+set -uxo pipefail
+source /opt/miniconda3/bin/activate
+conda activate testbed
+cd /testbed
+git config --global --add safe.directory /testbed
+git status
+git show
+git checkout {base} test_x.py
+git apply -v - <<'EOF_1'
+{test_patch}
+EOF_1
+: '>>>>> Start Test Output'
+python -m pytest -rA -p no:cacheprovider test_x.py
+: '>>>>> End Test Output'
+git checkout {base} test_x.py
+"""
+
+
+@pytest.mark.long
+def test_the_local_sandbox_judges_with_the_official_parser(tmp_path: Path) -> None:
+    """Needs bubblewrap, and DELM_SWEBENCH_PYTHON: an interpreter that has swebench 5."""
+    harness_python = os.environ.get("DELM_SWEBENCH_PYTHON")
+    if harness_python is None or shutil.which("bwrap") is None:
+        pytest.skip("optional: set DELM_SWEBENCH_PYTHON to a python with swebench 5, and install bubblewrap")
+    folder = tmp_path / "clones" / "project"
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    (folder / "x.py").write_text("def f():\n    return 1\n")
+    (folder / "test_x.py").write_text("import x\n\n\ndef test_old():\n    assert x.f() > 0\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "base")
+    base = git(folder, "rev-parse", "HEAD")
+    (folder / "test_x.py").write_text(
+        (folder / "test_x.py").read_text() + "\n\ndef test_new():\n    assert x.f() == 2\n"
+    )
+    test_patch = git(folder, "diff")
+    git(folder, "checkout", "--quiet", "--", ".")
+    (folder / "x.py").write_text("def f():\n    return 2\n")
+    fix = git(folder, "diff") + "\n"
+    issues = [
+        instance(
+            instance_id=f"owner__project-{n}",
+            base_commit=base,
+            patch=fix,
+            eval_script=EVAL_SCRIPT.format(base=base, test_patch=test_patch),
+            log_parser="parse_log_pytest",
+            FAIL_TO_PASS=["test_x.py::test_new"],
+            PASS_TO_PASS=["test_x.py::test_old"],
+        )
+        for n in range(5)
+    ]
+    predictions = Predictions(tmp_path / "preds.jsonl")
+    wrong = fix.replace("+    return 2", "+    return 3")
+    for issue, patch in zip(issues, [fix, wrong, fix.replace("return 1", "return 9"), ""], strict=False):
+        predictions.add(Prediction(issue.id, "m", patch))
+    sandbox = LocalSandbox(
+        Checkouts(folder.parent),
+        {"owner/project": Path(sys.prefix)},
+        tmp_path / "run",
+        "r1",
+        harness_python=harness_python,
+    )
+    judged = sandbox.judge(issues, predictions.path)
+    assert [(one.outcome, one.reason) for one in judged.values()] == [
+        (Outcome.RESOLVED, ""),
+        (Outcome.UNRESOLVED, ""),
+        (Outcome.UNRESOLVED, "patch_does_not_apply"),
+        (Outcome.EMPTY_PATCH, ""),
+        (Outcome.NOT_RUN, ""),
+    ]
+    nowhere = replace(sandbox, pythons={}, run_id="r2").judge(issues[:1], predictions.path)
+    assert nowhere[issues[0].id].outcome is Outcome.ENVIRONMENT_BROKE
+    assert "No Python environment is named for owner/project@1.0" in nowhere[issues[0].id].reason

@@ -96,6 +96,7 @@ class Instance:
     pass_to_pass: tuple[str, ...] = field(default=(), repr=False)
     eval_script: str = field(default="", repr=False)
     log_parser: str = ""
+    eval_type: str = ""
 
     benchmark = Benchmark.SWEBENCH
     grading = Grading.HARNESS

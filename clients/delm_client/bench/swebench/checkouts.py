@@ -48,6 +48,8 @@ class Checkouts:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             git(folder, "init", "--quiet", "--initial-branch=main")
+            # The base commit has no parent here, and `git show` would print the whole project.
+            git(folder, "config", "log.showRoot", "false")
             # A single commit can be had from a clone only where it allows that; this one is the user's own.
             upload = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
             git(

@@ -14,7 +14,7 @@ HUB = "SWE-bench/SWE-bench_Verified"
 REQUIRED = ("instance_id", "repo", "base_commit", "problem_statement", "patch", "test_patch")
 OPTIONAL = (
     "hints_text", "version", "difficulty", "created_at", "environment_setup_commit",
-    "eval_script", "log_parser", "image",
+    "eval_script", "log_parser", "eval_type", "image",
 )  # fmt: skip
 TESTS = ("FAIL_TO_PASS", "PASS_TO_PASS")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -97,6 +97,8 @@ def read_instance_report(path: Path) -> dict[str, Judged]:
             outcome = Outcome.ENVIRONMENT_BROKE
         else:
             outcome = Outcome.UNRESOLVED
+            if report.get("patch_successfully_applied") is False:
+                reason = reason or "no_test_results"
         judged[instance_id] = Judged(instance_id, outcome, reason)
     return judged
 

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from delm_client.bench import registry
+from delm_client.bench.__main__ import main
 from delm_client.bench.errors import DataError, ExtraMissing
 from delm_client.bench.items import Question
 from delm_client.bench.longbench import data
@@ -432,3 +433,23 @@ def test_rewrapped_quotes_of_real_contexts_are_anchored() -> None:
             assert found is not None, (item.id, quote)
             assert alike(found.exact) == alike(quote)
             assert chunk.start <= found.start
+
+
+def test_the_command_line_checks_a_file_and_shows_an_item(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = json_lines(tmp_path / "d.jsonl", [question_row(), question_row(_id="q2", answer="B")])
+    assert main(["longbench", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "always answering B is right in 2 of 2: 100.0%" in shown
+    assert "2 items, all sound" in shown
+    assert main(["longbench", str(path), "--show", "q2"]) == 0
+    assert "(A) Argo\n" in capsys.readouterr().out
+    for words, said in (
+        (["longbench", str(path), "--show", "q-1"], "Did you mean `q1`"),
+        (["longbench", str(path), "--show", "q2", "--make", str(tmp_path / "f")], "no exercise"),
+        (["longbench", str(path), "--domain", "Legal"], "No question is of the domain"),
+        (["swebench", str(path)], "d.jsonl, line 1: the field `instance_id` is missing"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err

@@ -23,7 +23,7 @@ def hub_rows(name: str, split: str, *, instead: str) -> list[Row]:
     except ImportError:
         raise ExtraMissing(
             f"{name} comes from the hub through `datasets`, which is not installed (some 300 MB): "
-            f"`pip install 'datasets>=4,<6'`. {instead}"
+            f"`pip install 'datasets>=5,<6'`. {instead}"
         ) from None
     try:
         loaded: Iterable[Any] = datasets.load_dataset(name, split=split)

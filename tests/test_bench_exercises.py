@@ -304,3 +304,8 @@ def test_no_exercise_writes_outside_of_its_folder(tmp_path: Path, humaneval: Exe
     assert grade(humaneval, folder).outcome is Outcome.FAILED
     assert victim.read_text() == "mine"
     assert not (tmp_path / "made").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_graded(tmp_path: Path, humaneval: Exercise) -> None:
+    with pytest.raises(DataError, match="is not there to be graded"):
+        grade(humaneval, tmp_path / "nowhere")

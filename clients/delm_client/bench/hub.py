@@ -22,7 +22,7 @@ def hub_rows(name: str, split: str, *, instead: str) -> list[Row]:
         datasets = importlib.import_module("datasets")
     except ImportError:
         raise ExtraMissing(
-            f"{name} comes from the hub through `datasets`, which is not installed (some 300 MB): "
+            f"{name} comes from the hub through `datasets`, which is not installed (some 375 MB): "
             f"`pip install 'datasets>=5,<6'`. {instead}"
         ) from None
     try:

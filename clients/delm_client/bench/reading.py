@@ -43,7 +43,9 @@ def rows_of(path: Path, data: bytes) -> list[Row]:
     if data.startswith(PARQUET):
         found = [Row(f"{path.name}, row {n}", row) for n, row in enumerate(_parquet(path, data), 1)]
     else:
-        found = list(_text_rows(path, _decoded(path, data)))
+        text = _decoded(path, data)
+        del data  # the official file has hundreds of megabytes, and they are parsed next
+        found = list(_text_rows(path, text))
     if not found:
         raise DataError(f"{path} is empty: it holds no items. Download it again, or name another file.")
     return found

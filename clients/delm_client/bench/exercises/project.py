@@ -91,7 +91,12 @@ def grade(
     They run in a copy, in which tests are as they were given and pytest's configuration is ours: with an
     emptied environment, a home of its own, in a process group that is ended afterwards. That keeps mistakes
     in; a program that wants to cheat or do harm needs a sandbox around it.
+
+    Raises:
+        DataError: `folder` is not there.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not there to be graded: `materialise` {exercise.id} first.")
     with tempfile.TemporaryDirectory(prefix="delm-grade-") as made:
         project, home = Path(made) / "project", Path(made) / "home"
         project.mkdir()

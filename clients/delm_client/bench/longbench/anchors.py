@@ -92,11 +92,13 @@ def alike(text: str) -> str:
     """A text as the second step compares it: one space for each run, plain quotes and dashes, no
     ligatures.
     """
-    return _folded(text, joined=False).text.strip()
+    return _Folded(text, joined=False).text.strip()
 
 
 def _likeness(raw: str, place: tuple[int, int], prefix: str, suffix: str) -> int:
     """How many characters beside a place are as wanted, counted outwards."""
+    if not prefix and not suffix:
+        return 0
     before = alike(raw[max(0, place[0] - 2 * len(prefix)) : place[0]])[::-1]
     behind = alike(raw[place[1] : place[1] + 2 * len(suffix)])
     return _shared(before, alike(prefix)[::-1]) + _shared(behind, alike(suffix))
@@ -116,7 +118,7 @@ def _verbatim(raw: str, quote: str) -> list[tuple[int, int]]:
 
 
 def _alike(raw: str, quote: str, *, joined: bool) -> list[tuple[int, int]]:
-    wanted = _folded(quote, joined=joined).text.strip()
+    wanted = _Folded(quote, joined=joined).text.strip()
     if not wanted:
         return []
     folded = _folded(raw, joined=joined)
@@ -141,7 +143,7 @@ class _Folded:
             {place for found in _HYPHEN.finditer(raw) for place in range(*found.span())} if joined else ()
         )
         parts: list[str] = []
-        self._starts, self._ends = array("q"), array("q")
+        self._starts, self._ends = array("I"), array("I")
         for start, end, text in _pieces(raw):
             if start in hidden:
                 continue
@@ -163,7 +165,7 @@ class _Folded:
         return None if cut else (start, end)
 
 
-@lru_cache(maxsize=8)  # one team works on a few contexts, and anchors many quotes in each
+@lru_cache(maxsize=4)  # one team works on a few contexts, and anchors many quotes in each
 def _folded(raw: str, *, joined: bool) -> _Folded:
     return _Folded(raw, joined=joined)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 PAGES_MIN = 3
 EDGE_LINES = 4
 """How many lines at a page's top and bottom may hold its number."""
+LINE_MAX = 300
+"""Characters of a line that are looked at; what is longer is no head and no foot of a page."""
 HEAD = 3000
 """Characters of a page in which a title page shows itself."""
 
@@ -61,7 +63,7 @@ def numbered_anew(found: list[Page], *, surely: bool = False) -> Iterator[int]:
 
 
 def _page(start: int, text: str) -> Page:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip()[:LINE_MAX] for line in text.strip().splitlines() if line.strip()]
     edges = list(dict.fromkeys([*lines[:EDGE_LINES], *lines[-EDGE_LINES:]]))
     of = next((pair for line in reversed(edges) if (pair := _counter(line))), None)
     numbers = frozenset(int(found[1]) for line in edges if (found := _NUMBER.match(line)))

@@ -35,6 +35,8 @@ come.
 """
 CHUNK_TOKENS = 1000
 
+BLANKS_MAX = 80
+_BLANK_ABOVE = re.compile(r"\n[^\S\n]*\n[^\S\n]*$")
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _WORDS = "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|next|last"
 _KINDS = "article|case|document|doc|file|news|paper|passage|report|source|story|text"
@@ -93,9 +95,10 @@ def documents(raw: str) -> tuple[Document, ...]:
     signs |= dict.fromkeys(numbered_anew(found, surely=bool(signs)), "pages")
     if not signs:
         signs = dict(_wide_gaps(raw))
+    first, last = len(raw) - len(raw.lstrip()), len(raw.rstrip())
     begins: list[int] = []
     for begin in sorted(signs):
-        if raw[:begin].strip() and raw[begin:].strip() and begin - (begins[-1] if begins else 0) > NEAR:
+        if first < begin < last and begin - (begins[-1] if begins else 0) > NEAR:
             begins.append(begin)
     edges = [0, *begins, len(raw)]
     return tuple(
@@ -157,7 +160,8 @@ def _cut(raw: str, start: int, limit: int) -> int:
 def _headings(raw: str) -> Iterator[tuple[int, str]]:
     """Headings and rules that somebody wrote between documents: only where they come at least twice."""
     for pattern, sign in ((_HEADING, "heading"), (_RULE, "rule")):
-        found = [match.start() for match in pattern.finditer(raw) if _stands_alone(raw, match)]
+        # A heading inside a paragraph is only a line that begins like one.
+        found = [match.start() for match in pattern.finditer(raw) if _opens_paragraph(raw, match.start())]
         far = [
             begin for begin, after in zip(found, [*found[1:], len(raw)], strict=False) if after - begin > NEAR
         ]
@@ -165,11 +169,10 @@ def _headings(raw: str) -> Iterator[tuple[int, str]]:
             yield from ((begin, sign) for begin in far)
 
 
-def _stands_alone(raw: str, match: re.Match[str]) -> bool:
-    """Whether a blank line is above; a heading inside a paragraph is only a line that begins so."""
-    return not raw[: match.start()].strip() or bool(
-        re.search(r"\n[^\S\n]*\n[^\S\n]*$", raw[: match.start()][-80:])
-    )
+def _opens_paragraph(raw: str, place: int) -> bool:
+    """Whether a blank line is above, or nothing at all."""
+    above = raw[max(0, place - BLANKS_MAX) : place]
+    return place == 0 or bool(_BLANK_ABOVE.search(above)) or (len(above) == place and not above.strip())
 
 
 def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
@@ -199,7 +202,7 @@ def _top(raw: str, found: list[Page], place: int) -> int | None:
         page = found[number]
         anew = number == 0 or not runs_on(found[number - 1], page)
         return page.start if place - page.start <= NEAR and anew else None
-    return place if re.search(r"\n[^\S\n]*\n[^\S\n]*$", raw[max(0, place - 80) : place]) else None
+    return place if _opens_paragraph(raw, place) else None
 
 
 def _wide_gaps(raw: str) -> Iterator[tuple[int, str]]:

@@ -93,9 +93,11 @@ class LocalSandbox:
                 continue
             logs = outcomes.log_folder(self.folder, self.run_id, prediction.model) / instance.id
             report = logs / "report.json"
-            if report.is_file():
-                judged |= outcomes.read_instance_report(report)
+            known = outcomes.read_instance_report(report) if report.is_file() else {}
+            if known and known[instance.id].outcome.is_judged:
+                judged |= known
                 continue
+            report.unlink(missing_ok=True)
             logs.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="delm-testbed-") as made_here:
                 try:

@@ -9,6 +9,8 @@ from delm_client.bench.errors import PlugError
 from delm_client.bench.items import Instance
 from delm_client.git import GitError, git
 
+# An agent may have configured its checkout to run a program whenever git looks at it.
+QUIET = ("-c", "core.fsmonitor=false")
 IGNORED = "__pycache__/\n*.pyc\n.pytest_cache/\n.delm/\n"
 
 
@@ -76,9 +78,9 @@ class Checkouts:
         with tempfile.TemporaryDirectory(prefix="delm-patch-") as made:
             out = Path(made) / "patch.diff"
             try:
-                git(folder, "add", "--all", "--intent-to-add")
+                git(folder, *QUIET, "add", "--all", "--intent-to-add")
                 git(
-                    folder, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
+                    folder, *QUIET, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
                     f"--output={out}", instance.base_commit,
                 )  # fmt: skip
             except GitError as error:

@@ -35,6 +35,7 @@ ISOLATED = (
 # As the harness tries them, one after the other.
 APPLY = (("apply", "--verbose"), ("apply", "--verbose", "--reject"))
 PATCH = ("patch", "--batch", "--fuzz=5", "-p1", "-i")
+RUN = ("/bin/bash", "-c", "exec /bin/bash /opt/miniconda3/eval.sh > /out/test_output.txt 2>&1")
 # Runs in the interpreter that has `swebench`: grades a log as the harness would, and prints its report.
 GRADER = """
 import json, sys
@@ -116,17 +117,20 @@ class LocalSandbox:
         diff.write_text(patch, encoding="utf-8")
         if not _apply(testbed, diff):
             return Judged(instance.id, Outcome.UNRESOLVED, "patch_does_not_apply")
-        conda, script = scratch / "conda", logs / "eval.sh"
+        conda, out = scratch / "conda", scratch / "out"
         (conda / "bin").mkdir(parents=True)
         (conda / "bin" / "activate").write_text(f'conda() {{ export PATH="{python}/bin:$PATH"; }}\n')
-        script.write_text(instance.eval_script, encoding="utf-8")
-        argv = [*ISOLATED, *_system(), *_visible(python), *_project(testbed, conda, logs)]
-        argv += ["/bin/bash", "-c", "exec /bin/bash /log/eval.sh > /log/test_output.txt 2>&1"]
+        (conda / "eval.sh").write_text(instance.eval_script, encoding="utf-8")
+        out.mkdir()
+        argv = [*ISOLATED, *_system(), *_visible(python), *_project(testbed, conda, out), *RUN]
         ended = run_bounded(argv, scratch, timeout_s=self.timeout_s)
         if ended.code is None:
             return Judged(instance.id, Outcome.UNRESOLVED, "tests_timed_out")
-        if not (logs / "test_output.txt").is_file():
+        said = out / "test_output.txt"
+        # What ran could write there, so a link is not followed.
+        if said.is_symlink() or not said.is_file():
             raise PlugError(f"The sandbox did not start: {last_lines(ended.output, 2)}")
+        shutil.copyfile(said, logs / "test_output.txt")
         return None
 
     def _python(self, instance: Instance) -> Path:
@@ -172,7 +176,7 @@ def _apply(testbed: Path, diff: Path) -> bool:
             git(testbed, "clean", "-fdq")
         else:
             return True
-    return run_bounded([*PATCH, path], testbed, timeout_s=PROBE_S).code == 0
+    return bool(shutil.which("patch")) and run_bounded([*PATCH, path], testbed, timeout_s=PROBE_S).code == 0
 
 
 def _system() -> list[str]:
@@ -199,11 +203,11 @@ def _visible(python: Path) -> list[str]:
     return words
 
 
-def _project(testbed: Path, conda: Path, logs: Path) -> list[str]:
+def _project(testbed: Path, conda: Path, out: Path) -> list[str]:
     return [
         "--bind", str(testbed), "/testbed",
         "--ro-bind", str(conda), "/opt/miniconda3",
-        "--bind", str(logs.resolve()), "/log",
+        "--bind", str(out), "/out",
         "--chdir", "/testbed",
         "--setenv", "HOME", "/tmp",  # noqa: S108
         "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin",

@@ -159,7 +159,7 @@ def test_mbpp_shows_its_tests_and_names_the_tested_function(tmp_path: Path) -> N
     [
         ({"test_list": []}, "`test_list` must be a list of assertions, and is []"),
         ({"code": "x = 1"}, "no test calls a function that `code` defines"),
-        ({"code": "def ("}, "is not Python"),
+        ({"code": "def ("}, "are not Python"),
         ({"task_id": 900}, "the id 900 was already at"),
     ],
 )
@@ -198,7 +198,13 @@ def test_every_kind_fails_as_it_is_given_and_passes_when_solved(tmp_path: Path, 
     mbpp = load_mbpp(json_lines(tmp_path / "mbpp.jsonl", [mbpp_row()]))[0]
     exercism = load_exercism(exercism_clone(tmp_path / "python"))[0]
     quixbugs = {one.id: one for one in load_quixbugs(quixbugs_clone(tmp_path / "QuixBugs"))}
-    expected = [(humaneval, 1), (mbpp, 2), (exercism, 2), (quixbugs["quixbugs/gcd"], 2)]
+    named_like_a_test = mbpp_row(
+        code="class Pair(object):\n    pass\n\ndef test_pair(a):\n    return isinstance(a, Pair)",
+        test_imports=[],
+        test_list=["assert test_pair(Pair())", "assert not test_pair(1)"],
+    )
+    odd = load_mbpp(json_lines(tmp_path / "odd.jsonl", [named_like_a_test]))[0]
+    expected = [(humaneval, 1), (mbpp, 2), (odd, 2), (exercism, 2), (quixbugs["quixbugs/gcd"], 2)]
     for number, (exercise, tests) in enumerate(expected):
         folder = tmp_path / f"project {number}"
         assert materialise(exercise, folder) == CHECK
@@ -207,7 +213,7 @@ def test_every_kind_fails_as_it_is_given_and_passes_when_solved(tmp_path: Path, 
         solve(exercise, folder)
         solved = grade(exercise, folder)
         assert (solved.outcome, solved.passed, solved.total) == (Outcome.PASSED, tests, tests), solved.output
-    assert "Share it." in (tmp_path / "project 2" / "README.md").read_text()
+    assert "Share it." in (tmp_path / "project 3" / "README.md").read_text()
 
 
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:

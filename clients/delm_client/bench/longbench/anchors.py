@@ -44,9 +44,7 @@ class Selector(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """`raw[start:end] == exact`, with what stands before and behind it, and in how many places it could
-    be.
-    """
+    """`raw[start:end] == exact`, what stands before and behind it, and in how many places it could be."""
 
     start: int
     end: int
@@ -89,9 +87,7 @@ def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:
 
 
 def alike(text: str) -> str:
-    """A text as the second step compares it: one space for each run, plain quotes and dashes, no
-    ligatures.
-    """
+    """A text as the second step compares it: single spaces, plain quotes and dashes, no ligatures."""
     return _Folded(text, joined=False).text.strip()
 
 
@@ -171,9 +167,7 @@ def _folded(raw: str, *, joined: bool) -> _Folded:
 
 
 def _pieces(raw: str) -> Iterator[tuple[int, int, str]]:
-    """The raw text in pieces, each with what it folds to: a run of blanks, of ASCII, or one letter and its
-    marks.
-    """
+    """The raw text in pieces and what they fold to: runs of blanks, of ASCII; one letter and its marks."""
     place = 0
     while place < len(raw):
         found = _PIECE.match(raw, place)

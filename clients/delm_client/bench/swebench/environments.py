@@ -2,8 +2,7 @@
 
 `Workspaces` gives an agent the project at the base commit; `Judge` says what became of predictions. They are
 chosen
-apart: agents may work in plain checkouts on a machine without docker, and the official harness judges
-    elsewhere.
+apart: agents may work in plain checkouts on a machine without docker, and the harness judges elsewhere.
 """
 
 from collections.abc import Sequence

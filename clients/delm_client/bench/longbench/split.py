@@ -104,7 +104,7 @@ def chunks(raw: str, max_tokens: int = CHUNK_TOKENS) -> tuple[Chunk, ...]:
     """Cut a context into chunks of at most `max_tokens`, at the ends of paragraphs where that can be.
 
     In their order they give the raw text again, character for character. Within a document, a chunk goes up
-    to the last paragraph that fits; where that is too large, up to the last line, sentence, word or character.
+    to the last paragraph that fits; where that is too large, to the last line, sentence, word or character.
 
     Raises:
         ValueError: `max_tokens` is less than 1.

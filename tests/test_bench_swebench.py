@@ -20,6 +20,7 @@ from delm_client.bench.reading import Row
 from delm_client.bench.swebench import data, outcomes
 from delm_client.bench.swebench.checkouts import Checkouts
 from delm_client.bench.swebench.docker import DockerHarness, gold
+from delm_client.bench.swebench.environments import Judge, Workspaces
 from delm_client.bench.swebench.local import LocalSandbox
 from delm_client.bench.swebench.metrics import Attempt, summarise, unbiased
 from delm_client.bench.swebench.outcomes import Judged, Outcome
@@ -316,7 +317,7 @@ def test_a_checkout_is_at_the_base_commit_and_hides_what_came_later(
 ) -> None:
     folder, base = clone
     issue = instance(base_commit=base)
-    workspaces = Checkouts(folder.parent)
+    workspaces: Workspaces = Checkouts(folder.parent)
     work = tmp_path / "work"
     workspaces.open(issue, work)
     assert git(work, "rev-parse", "HEAD") == base
@@ -417,7 +418,8 @@ def test_the_harness_is_run_and_read(tmp_path: Path, run_id: str) -> None:
         python=program(tmp_path / "python", HARNESS),
         docker=program(tmp_path / "docker", "print('28.0')"),
     )
-    judged = harness.judge(instances, predictions.path)
+    judge: Judge = harness
+    judged = judge.judge(instances, predictions.path)
     assert {name: one.outcome for name, one in judged.items()} == {
         "a-1": Outcome.RESOLVED,
         "a-2": Outcome.EMPTY_PATCH,
@@ -510,7 +512,8 @@ def test_the_local_sandbox_judges_with_the_official_parser(tmp_path: Path) -> No
         "r1",
         harness_python=harness_python,
     )
-    judged = sandbox.judge(issues, predictions.path)
+    judge: Judge = sandbox
+    judged = judge.judge(issues, predictions.path)
     assert [(one.outcome, one.reason) for one in judged.values()] == [
         (Outcome.RESOLVED, ""),
         (Outcome.UNRESOLVED, ""),

@@ -88,7 +88,7 @@ def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:
 
 def alike(text: str) -> str:
     """A text as the second step compares it: single spaces, plain quotes and dashes, no ligatures."""
-    return _Folded(text, joined=False).text.strip()
+    return _Folded(text.strip(), joined=False).text
 
 
 def _likeness(raw: str, place: tuple[int, int], prefix: str, suffix: str) -> int:
@@ -114,8 +114,8 @@ def _verbatim(raw: str, quote: str) -> list[tuple[int, int]]:
 
 
 def _alike(raw: str, quote: str, *, joined: bool) -> list[tuple[int, int]]:
-    wanted = _Folded(quote, joined=joined).text.strip()
-    if not wanted:
+    wanted = _Folded(quote.strip(), joined=joined).text
+    if not wanted.strip():
         return []
     folded = _folded(raw, joined=joined)
     spans = (folded.span(place, place + len(wanted)) for place in _places(folded.text, wanted))

@@ -23,6 +23,7 @@ _PIECE = re.compile(
     rf"(?P<space>\s[\s{_INVISIBLE}]*)|(?P<ascii>[!-,.-~](?: ?[!-,.-~])*(?![^\x00-\x7f]))|(?P<one>.)",
     re.DOTALL,
 )
+_ENDS = re.compile(rf"\A[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+\Z")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad](?:[^\S\n]*\n\s*)?(?=[^\W\d_])")
 _PLAIN = str.maketrans(
     {
@@ -88,7 +89,11 @@ def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:
 
 def alike(text: str) -> str:
     """A text as the second step compares it: single spaces, plain quotes and dashes, no ligatures."""
-    return _Folded(text.strip(), joined=False).text
+    return _Folded(_trimmed(text), joined=False).text
+
+
+def _trimmed(text: str) -> str:
+    return _ENDS.sub("", text)
 
 
 def _likeness(raw: str, place: tuple[int, int], prefix: str, suffix: str) -> int:
@@ -114,7 +119,7 @@ def _verbatim(raw: str, quote: str) -> list[tuple[int, int]]:
 
 
 def _alike(raw: str, quote: str, *, joined: bool) -> list[tuple[int, int]]:
-    wanted = _Folded(quote.strip(), joined=joined).text
+    wanted = _Folded(_trimmed(quote), joined=joined).text
     if not wanted.strip():
         return []
     folded = _folded(raw, joined=joined)

@@ -64,17 +64,24 @@ class Link:
 
 def doctor(
     board: BoardFile = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Also start other programs, and call URLs, that this project's files name."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that agents can join: this machine, the board, and each client that is here.
 
     Does for every entry of ours what its client would do: starts the command (or calls the URL), connects
-    and lists the tools. Changes nothing, and makes no board. Exits with 1 if something is broken.
+    and lists the tools. What a project's files name beside delm-mcp itself came with the project, so it is
+    tried with --trust only. Changes nothing, and makes no board. Exits with 1 if something is broken.
     """
 
     async def main() -> None:
         place = await find_place(board)
-        findings = [*await _machine(), await _board(place), *await _clients(place)]
+        findings = [*await _machine(), await _board(place), *await _clients(place, trust=trust)]
         if as_json:
             views.print_json([asdict(finding) for finding in findings])
         else:
@@ -153,14 +160,16 @@ async def _board(place: Place) -> Finding:
 # -- the clients ---------------------------------------------------------------------------------
 
 
-async def _clients(place: Place) -> list[Finding]:
+async def _clients(place: Place, *, trust: bool) -> list[Finding]:
     """Every client that is here, in the order of our list; entries that lead to one place share a check."""
     findings: dict[str, list[Finding]] = {name: [] for name in CLIENTS}
     links: list[Link] = []
     for client in CLIENTS.values():
         for found in _entries(client):
-            if isinstance(found, Link):
+            if isinstance(found, Link) and (trust or _is_harmless(found)):
                 links.append(found)
+            elif isinstance(found, Link):
+                findings[client.name].append(_untried(found))
             else:
                 findings[client.name].append(found)
     answers = await _reach_all({link.target for link in links}, place)
@@ -197,6 +206,22 @@ def _entries(client: Client) -> Iterator[Link | Finding]:
     if here and not joined:
         hint = f"delm-mcp install {client.name}"
         yield Finding(client.title, State.NOTE, "is here, and knows nothing of the board", hint)
+
+
+def _is_harmless(link: Link) -> bool:
+    """Whether trying it does nothing that whoever wrote a project's files could have chosen.
+
+    A cloned repository may name any program, and any URL with any variable of ours in a header.
+    """
+    own = link.target.command[:2] in {("delm-mcp", "stdio"), local_server().command}
+    plain = all(name.startswith("DELM_") for name, _ in link.target.variables)
+    return link.scope is Scope.USER or (own and plain)
+
+
+def _untried(link: Link) -> Finding:
+    hint = "If you know it, `delm-mcp doctor --trust` tries it."
+    detail = f"{link.file}: {link.target.shown} came with this project, and was not tried"
+    return Finding(link.client.title, State.NOTE, detail, hint)
 
 
 def _package(client: Client) -> Path | None:

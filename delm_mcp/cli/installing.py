@@ -1,7 +1,6 @@
 """`install`: tells an agent's client of the board, in the client's own configuration file."""
 
 import base64
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from delm_mcp.board.tokens import PREFIX
 from delm_mcp.cli.joining import documents, files
 from delm_mcp.cli.joining.files import Records
 from delm_mcp.cli.joining.recipes import Client, Scope, Server, client_named, file_of, local_server
+from delm_mcp.cli.joining.showing import diff_of
 from delm_mcp.cli.wiring import err, out, run
 from delm_mcp.config import state_folder
-from delm_mcp.domain.text import visible
 from delm_mcp.errors import ConfigError
 
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
@@ -98,9 +98,12 @@ def _server(url: str, token_variable: str) -> Server:
         return local_server()
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url!r} is no address.", "For example https://host:8722/mcp.")
-    if token_variable and not token_variable.isidentifier():
+    if "@" in url.partition("://")[2].partition("/")[0] or PREFIX in url:
+        raise ConfigError("--url has a password or a token in it.", "Pass its variable: --token-variable NAME.")
+    if token_variable and (not token_variable.isidentifier() or token_variable.startswith(PREFIX)):
+        # It may be the token itself, and half of those would do as names.
         raise ConfigError(
-            f"--token-variable {token_variable[:20]!r}... is no name of a variable.",
+            "--token-variable is no name of a variable.",
             "Name the variable that holds the token, such as DELM_TOKEN; do not pass the token itself.",
         )
     return Server(url=url, token_variable=token_variable)
@@ -162,10 +165,9 @@ def _make(change: Change, records: Records, *, undo: bool) -> None:
 
 def _show(change: Change) -> None:
     """The change as a diff, on standard output."""
-    before = (change.before or b"").decode("utf-8").splitlines()
-    after = (change.after or b"").decode("utf-8").splitlines()
+    before, after = ((content or b"").decode("utf-8") for content in (change.before, change.after))
     names = (str(change.file) if change.before is not None else "(not there)",
              str(change.file) if change.after is not None else "(removed)")  # fmt: skip
-    for line in difflib.unified_diff(before, after, *names, lineterm=""):
+    for line in diff_of(before, after, names):
         style = "bold" if line.startswith(("+++", "---")) else _LINE_STYLE.get(line[:1], "")
-        out.print(Text(visible(line), style=style), soft_wrap=True)
+        out.print(Text(line, style=style), soft_wrap=True)

@@ -114,9 +114,9 @@ def _mode_of(target: Path) -> int:
 
 
 def remove(file: Path, folders: tuple[str, ...]) -> None:
-    """Remove a file that an install made, and the folders that it made, where they are empty."""
+    """Remove a file that an install made, through links, and the folders that it made, where they are empty."""
     try:
-        file.unlink(missing_ok=True)
+        Path(os.path.realpath(file)).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be removed: {error.strerror}.", "Check its folder's permissions."

@@ -38,6 +38,7 @@ class BoardAnswer:
     lease: str = ""
     entry: str = ""
     state: str = ""
+    reasons: str = ""
     text: str = ""
     next: str = ""
 
@@ -88,6 +89,7 @@ def _of_facts(facts: Mapping[str, Any]) -> BoardAnswer:
         lease=facts.get("lease", ""),
         entry=facts.get("entry", ""),
         state=facts.get("state", ""),
+        reasons=" ".join(facts.get("reasons", ())),
         text=facts.get("text", ""),
         next=facts.get("next", ""),
     )
@@ -105,19 +107,20 @@ def _of_text(output: str) -> BoardAnswer:
     lease = _LEASE.search(output)
     follows = re.search(r"^next: (.*)", output, re.M)
     quoted = "\n".join(line[2:] for line in body.split("\n") if line.startswith("| "))
+    named = claimed.groupdict("") if claimed else {}
     return BoardAnswer(
         "text",
-        **(
-            {name: value or "" for name, value in claimed.groupdict().items() if name != "subject"}
-            if claimed
-            else {}
-        ),
+        agent=named.get("agent", ""),
+        run=named.get("run", ""),
+        task=named.get("task", ""),
+        kind=named.get("kind", ""),
         detail=quoted if claimed and not about else "",
         about=about[1] if about else "",
         case=body if about else "",
         lease=lease[1] if lease else "",
         entry=entry[1] if entry and not claimed else "",
         state=entry[2] if entry and not claimed else "",
+        reasons=" ".join(re.findall(r"^reason: (.*)", body, re.M)),
         text="" if claimed or entry else body,
         next=follows[1] if follows else "",
     )

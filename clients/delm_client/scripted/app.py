@@ -3,7 +3,7 @@
 import json
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,12 +42,14 @@ class ScriptedModel:
         url: Where it listens; Anthropic's and Gemini's base address.
         seen: The last conversation of each client process, by what it said first; what its model was shown.
         turns: How many turns each client was given.
+        gate: Waits before a turn is answered, given the client's name; to let agents begin together.
     """
 
     script: Script
     url: str = ""
     seen: dict[str, Conversation] = field(default_factory=dict)
     turns: Counter[str] = field(default_factory=Counter)
+    gate: Callable[[str], Awaitable[None]] | None = None
 
     @property
     def openai_url(self) -> str:
@@ -61,6 +63,8 @@ class ScriptedModel:
         said = conversation(asked)
         self.seen[said.prompt] = said
         self.turns[said.client] += 1
+        if self.gate is not None:
+            await self.gate(said.client)
         if len(said.steps) >= TURNS_MAX:
             return measured(asked, f"I have taken {TURNS_MAX} steps and stop.", ())
         turn = self.script(said)

@@ -4,6 +4,7 @@ A script speaks of the board's six tools by their names and of four built-in one
 `read(path)`, `edit(path, old, new)` and `write(path, text)`. Paths are relative to the worktree.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,12 +57,14 @@ Translate = Callable[[Arguments], Mapping[str, Any]]
 class Client:
     """How a client calls things: the prefix of the board's tools, and its built-in tools.
 
-    `tools` has for each action the client's tool, its arguments from ours, and ours from them.
+    `tools` has for each action the client's tool, its arguments from ours, and ours from them. `failure` is
+    found in the output of a built-in tool that did not work, where the protocol has no word for that.
     """
 
     name: str
     prefix: str
     tools: Mapping[str, tuple[str, Translate, Translate]]
+    failure: re.Pattern[str] = re.compile(r"(?!)")
 
     def call(self, action: Action, ident: str) -> Call:
         """An action as the client's tool call."""
@@ -138,6 +141,7 @@ GEMINI = Client(
         ),
         "write": ("write_file", *_renamed(path="file_path", text="content")),
     },
+    re.compile(r"^Exit Code: [1-9]", re.M),
 )
 
 
@@ -154,6 +158,7 @@ OPENCODE = Client(
         "edit": ("edit", *_renamed(path="filePath", old="oldString", new="newString")),
         "write": ("write", *_renamed(path="filePath", text="content")),
     },
+    re.compile(r"^(The user has specified a rule which prevents|Error: |Model tried to call unavailable)"),
 )
 
 # Codex reads and edits through its shell; it takes `apply_patch` in a command for its own editing tool.
@@ -195,6 +200,8 @@ def _codex_patches(kind: str, *parts: tuple[str, str]) -> Translate:
         found = {
             name: "\n".join(line[1:] for line in lines[3:-2] if line.startswith(mark)) for name, mark in parts
         }
+        if "text" in found:
+            found["text"] += "\n"  # a file ends with its line
         return {"path": lines[2].split(": ", 1)[1], **found}
 
     return back
@@ -209,6 +216,9 @@ CODEX = Client(
         "write": ("exec_command", _codex_write, _codex_patches("Add", ("text", "+"))),
         "shell": ("exec_command", *_renamed(command="cmd")),
     },
+    re.compile(
+        r"^Process exited with code [1-9]|^Exit code: [1-9]|^patch rejected|verification failed", re.M
+    ),
 )
 
 _API_CLIENTS = {
@@ -232,6 +242,8 @@ def conversation(request: Request) -> Conversation:
     for item in request.items:
         if isinstance(item, Call):
             shown = outputs.get(item.id, Output(item.id, "", failed=True))
-            steps.append(Step(client.action(item), shown.text, shown.failed))
+            action = client.action(item)
+            failed = action.name not in BOARD_TOOLS and bool(client.failure.search(shown.text))
+            steps.append(Step(action, shown.text, shown.failed or failed))
     prompt = "\n".join(item.text for item in request.items if isinstance(item, Words) and item.who == "user")
     return Conversation(client.name, prompt, tuple(steps), client.can(request.tools))

@@ -15,7 +15,7 @@ done with all that is live. A task without a recipe it gives up, saying why.
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,8 @@ def worker(conversation: Conversation) -> Turn:
     answered = [step for step in steps if not _unanswered(step)]
     held = _held(answered)
     if held is not None:
-        return _next(held)
-    return _claim_again(answered, conversation.prompt)
+        return _next(held, can_look="shell" in conversation.actions)
+    return _refused(answered[-1]) or _claim_again(answered, conversation.prompt)
 
 
 def _named_in(prompt: str) -> dict[str, str]:
@@ -101,6 +101,15 @@ def _held(steps: Sequence[Step]) -> _Held | None:
     return None
 
 
+def _refused(step: Step) -> Turn | None:
+    """A proposal that was rejected at once is given up: there are no wits here to mend it."""
+    answer = board_answer(step.output)
+    if step.action.name != "propose_update" or answer.state != "rejected":
+        return None
+    lease, note = step.action.arguments["lease"], f"{answer.entry} was rejected: {answer.reasons}"
+    return _do("update_task", lease=lease, action="fail", note=note[:1000])
+
+
 def _claim_again(steps: Sequence[Step], prompt: str) -> Turn:
     answers = [board_answer(step.output) for step in steps if step.action.name == "claim_task"]
     last = board_answer(steps[-1].output)
@@ -119,9 +128,13 @@ def _claim_again(steps: Sequence[Step], prompt: str) -> Turn:
 # -- the three kinds of task ---------------------------------------------------------------------
 
 
-def _next(held: _Held) -> Turn:
-    kinds: Mapping[str, Callable[[_Held], Turn]] = {"verify": _judge, "decide": _decide}
-    return kinds.get(held.claim.kind, _work)(held)
+def _next(held: _Held, *, can_look: bool) -> Turn:
+    match held.claim.kind:
+        case "verify":
+            return _judge(held, can_look=can_look)
+        case "decide":
+            return _decide(held)
+    return _work(held)
 
 
 def _work(held: _Held) -> Turn:
@@ -131,7 +144,7 @@ def _work(held: _Held) -> Turn:
     recipe = json.loads(match[1])
     plan = _plan(recipe)
     for index, (step, wanted) in enumerate(zip(held.steps, plan, strict=False)):
-        if step.failed or step.action != wanted:
+        if step.failed or step.action.name != wanted.name:
             return _give_up(held, f"Step {index + 1} ({wanted.name}) did not work: {step.output[:300]}")
     if len(held.steps) < len(plan):
         return Turn(actions=(plan[len(held.steps)],))
@@ -171,13 +184,16 @@ def _propose(held: _Held, wanted: Mapping[str, Any]) -> Turn:
     return _do("propose_update", lease=held.claim.lease, evidence=evidence, completes=True, **given)
 
 
-def _judge(held: _Held) -> Turn:
+def _judge(held: _Held, *, can_look: bool) -> Turn:
     """Look at what is cited, with git; pass only what is there."""
     entry, lease = held.claim.about, held.claim.lease
     if not held.steps:
         return _do("read_context", entries=[entry], level="raw", agent=held.claim.agent, run=held.claim.run)
     text = board_answer(held.steps[0].output).text
     looks = _looks(text)
+    if looks and not can_look:
+        reason = "I have no shell to look with."
+        return _do("verify", entry=entry, verdict="abstain", reason=reason, lease=lease)
     done = held.steps[1:]
     if len(done) < len(looks):
         return _do("shell", command=looks[len(done)][0])

@@ -1,7 +1,9 @@
 """Codex (`codex exec`)."""
 
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from delm_client.team.harness import Assignment, Launch, Permissions, Server
@@ -48,9 +50,24 @@ class Codex:
 def _settings(assignment: Assignment) -> dict[str, Any]:
     settings: dict[str, Any] = {"approval_policy": "never"}
     if assignment.permissions is Permissions.EDIT:
-        # A commit in a worktree writes to the repository's common git directory, outside of the worktree.
-        settings["sandbox_workspace_write.writable_roots"] = [str(assignment.git_dir)]
+        settings["sandbox_workspace_write.writable_roots"] = [
+            str(path) for path in _written_by_git(assignment)
+        ]
     return settings
+
+
+def _written_by_git(assignment: Assignment) -> list[Path]:
+    """What a commit in the worktree writes to in the repository; not its configuration and its hooks.
+
+    Codex keeps the worktree's own git directory read-only for as long as it is not named itself.
+    """
+    common = assignment.git_dir
+    try:
+        pointer = (assignment.worktree / ".git").read_text(encoding="utf-8")
+        own = Path(pointer.removeprefix("gitdir:").strip())
+    except OSError:  # it is not there yet, or is no worktree of another
+        own = common / "worktrees" / assignment.worktree.name
+    return [own, *(common / name for name in ("objects", "refs", "logs"))]
 
 
 def _server(server: Server) -> dict[str, Any]:
@@ -100,12 +117,21 @@ class CodexParser:
 def _begun(item: Mapping[str, Any]) -> list[Event]:
     match item:
         case {"type": "command_execution"}:
-            return [Used("shell", first_words(item.get("command")))]
+            return [Used("shell", first_words(_unwrapped(str(item.get("command")))))]
         case {"type": "mcp_tool_call"}:
             return [Used(f"{item.get('server')}.{item.get('tool')}", first_words(item.get("arguments")))]
         case {"type": "web_search"}:
             return [Used("web_search", first_words(item.get("query")))]
     return []
+
+
+def _unwrapped(command: str) -> str:
+    """What the model asked for, without the shell that runs it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    return words[2] if len(words) == 3 and words[1] == "-lc" else command
 
 
 def _ended(item: Mapping[str, Any]) -> list[Event]:

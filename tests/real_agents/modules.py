@@ -9,7 +9,7 @@ PYTHON = "python3"
 
 def files(broken: int, plain: int) -> dict[str, str]:
     """The project: `broken` modules whose test fails, and `plain` ones that say a number."""
-    made = {"tests/__init__.py": ""}
+    made = {"tests/__init__.py": "", ".gitignore": "__pycache__/\n"}
     for number in range(1, broken + 1):
         made[f"twice_{number}.py"] = f"def twice(x: int) -> int:\n    return x * {number + 2}\n"
         made[f"tests/test_twice_{number}.py"] = (

@@ -51,6 +51,7 @@ class Place:
     folder: Path
     repository: Path
     run: str = "team"
+    tokens: dict[str, str] = field(default_factory=dict)
 
     @property
     def board(self) -> Path:
@@ -67,16 +68,17 @@ class Place:
         self.delm(
             "init", "Mend the modules", "--tasks-file", path, "--run", self.run, "--policy", policy, *words
         )
+        # Before a server starts: one that finds no tokens on its board asks nobody for one.
+        for name in NAMES:
+            label = f"{name}-1"
+            said = self.delm("token", "create", name, "--agent", label)
+            self.tokens[label] = said.strip().splitlines()[-1]
 
     def worktree(self, label: str) -> Path:
         """A worktree of its own for an agent."""
         path = self.folder / "worktrees" / label
         git(self.repository, "worktree", "add", "-q", "-b", f"delm/{label}", str(path))
         return path
-
-    def token(self, principal: str, agent: str) -> str:
-        """The secret of a new token that speaks only for this agent."""
-        return self.delm("token", "create", principal, "--agent", agent).strip().splitlines()[-1]
 
     def status(self) -> dict[str, Any]:
         """The run as `delm-mcp status --json` has it."""
@@ -233,14 +235,12 @@ async def started(
     model: ScriptedModel | str,
     server: Server,
     *,
-    token: str = "",
-    label: str = "",
     prompt: str = "",
     permissions: Permissions = Permissions.EDIT,
     commands: Sequence[str] = ("python3",),
 ) -> AsyncIterator[Agent]:
     """An agent at work, started as its harness says; ended with all that it started when the block ends."""
-    label = label or f"{name}-1"
+    label = f"{name}-1"
     harness = HARNESSES[name]
     agent = Agent(name, label, place.worktree(label))
     own = place.folder / "ours" / label
@@ -263,7 +263,11 @@ async def started(
     )
     for path, text in launch.files.items():
         path.write_text(text, encoding="utf-8")
-    variables = {**given, **launch.variables, **({server.token_variable: token} if token else {})}
+    variables = {
+        **given,
+        **launch.variables,
+        **({server.token_variable: place.tokens[label]} if server.url else {}),
+    }
     errors = place.folder / f"{label}.err"
     with errors.open("wb") as sink:
         process = await anyio.open_process(
@@ -308,11 +312,13 @@ async def _listen(agent: Agent, process: anyio.abc.Process, errors: Path) -> Non
 
 async def ended(agents: Sequence[Agent], within_s: float) -> None:
     """Wait until the agents are gone by themselves."""
-    with anyio.fail_after(within_s):
+    with anyio.move_on_after(within_s):
         for agent in agents:
             async with agent.heard:
                 while agent.code is None:
                     await agent.heard.wait()
+    late = {agent.label: agent.events[-3:] for agent in agents if agent.code is None}
+    assert not late, late
 
 
 def over_http(url: str) -> Server:

@@ -54,8 +54,7 @@ async def team(place: Place, model: ScriptedModel, url: str = "") -> AsyncIterat
         for name in NAMES:
             label = f"{name}-1"
             server = over_http(url) if url else over_stdio(place, name, label)
-            token = place.token(name, label) if url else ""
-            agents.append(await stack.enter_async_context(started(name, place, model, server, token=token)))
+            agents.append(await stack.enter_async_context(started(name, place, model, server)))
         yield agents
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from delm_client.scripted import anthropic, gemini, openai_chat, openai_responses
 from delm_client.scripted.clients import Conversation, client_of, conversation
-from delm_client.scripted.conversation import Reply, Request, measured
+from delm_client.scripted.conversation import Reply, Request, filled, measured
 from delm_client.scripted.worker import Turn, worker
 
 Script = Callable[[Conversation], Turn]
@@ -59,7 +59,7 @@ class ScriptedModel:
     async def turn(self, asked: Request) -> Reply:
         """The model's next turn."""
         if not asked.tools:
-            return measured(asked, "A conversation", ())  # a title, a summary, a probe
+            return measured(asked, _aside(asked), ())
         said = conversation(asked)
         self.seen[said.prompt] = said
         self.turns[said.client] += 1
@@ -116,6 +116,11 @@ class ScriptedModel:
             return JSONResponse(protocol.whole(asked, reply, ident))
         events = _lines(protocol.events(asked, reply, ident))
         return StreamingResponse(events, media_type="text/event-stream")
+
+
+def _aside(asked: Request) -> str:
+    """What is said to a request without tools: a title, a probe, or whether the agent runs in circles."""
+    return "A conversation" if asked.schema is None else json.dumps(filled(asked.schema))
 
 
 async def _counted(http: HttpRequest) -> Response:

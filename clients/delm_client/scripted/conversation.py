@@ -48,6 +48,7 @@ class Request:
         tools: Names; one in a namespace is `namespace/name`.
         characters: How long the request's body is.
         stream: Whether the answer is to come as events.
+        schema: What the answer has to be an instance of, where the client asks for JSON.
     """
 
     api: str
@@ -57,6 +58,7 @@ class Request:
     tools: Sequence[str]
     characters: int = 0
     stream: bool = True
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,22 @@ def measured(request: Request, text: str, calls: Sequence[Call]) -> Reply:
     whole = max(1, request.characters // CHARACTERS_PER_TOKEN)
     cached = 0 if first else max(0, whole - fresh // CHARACTERS_PER_TOKEN)
     return Reply(text, tuple(calls), Usage(whole, cached, max(1, out // CHARACTERS_PER_TOKEN)))
+
+
+def filled(schema: Mapping[str, Any]) -> Any:
+    """The plainest instance of a JSON schema: no text, zero, false, nothing."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    match str(schema.get("type", "object")).lower():
+        case "object":
+            return {name: filled(part) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return []
+        case "string":
+            return ""
+        case "boolean":
+            return False
+    return 0
 
 
 def plain(content: Any) -> str:

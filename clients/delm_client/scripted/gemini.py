@@ -31,7 +31,9 @@ def request(body: Mapping[str, Any], characters: int, model: str = "", *, stream
         for declared in group.get("functionDeclarations", [])
     ]
     system = plain((body.get("systemInstruction") or {}).get("parts"))
-    return Request("gemini", model, system, items, tools, characters, stream)
+    wanted = body.get("generationConfig") or {}
+    schema = wanted.get("responseJsonSchema") or wanted.get("responseSchema")
+    return Request("gemini", model, system, items, tools, characters, stream, schema)
 
 
 def _output(given: Mapping[str, Any], waiting: dict[str, deque[str]]) -> Output:

@@ -10,7 +10,7 @@ from delm_client.team.harnesses.common import SERVER, explained, first_words, ro
 from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
 
 CALL_MS = 120_000
-_NO_LOGIN = re.compile(r"must specify the \w+|set an Auth method|Error authenticating|Please log ?in", re.I)
+_TROUBLE = re.compile(r"must specify the \w+|set an Auth method|Error authenticating|^Attempt \d+ failed")
 MODES = {Permissions.READ: "default", Permissions.EDIT: "auto_edit", Permissions.FULL: "yolo"}
 
 
@@ -83,7 +83,7 @@ def _rule(decision: str, priority: int, **conditions: str | list[str]) -> str:
 class GeminiParser:
     """Reads `--output-format stream-json`. Words come in pieces; tokens only at the end, and no cost.
 
-    That it has no key it says on standard error, so it wants those lines too.
+    That it has no key, or does not reach the model, it says on standard error, so it wants those lines too.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,9 @@ class GeminiParser:
                 return [*self._said(), Faulted(explained(message))]
             case {"type": "result"}:
                 return [*self._said(), *_result(row)]
-        return [Faulted(explained(line))] if _NO_LOGIN.search(line) else []
+        if line.startswith("MCP issues detected"):
+            return [Connected(False, "the board's server could not be reached")]
+        return [Faulted(explained(line))] if _TROUBLE.search(line) else []
 
     def _said(self) -> list[Event]:
         text, self._pieces = "".join(self._pieces), []

@@ -1,6 +1,7 @@
 """opencode (`opencode run`)."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from delm_client.team.harnesses.common import SERVER, explained, first_words, ro
 from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
 
 CALL_MS = 120_000
+_UNREACHED = re.compile(rf'message="server unavailable" key={SERVER}\b')
+_STREAM = re.compile(r'message="stream error".* error\.error="\w+: (.*)"$')
+_AROUND = re.compile(r"^Failed after .*?Last error: | \(cause: .*\)$")
 
 
 class OpenCode:
@@ -32,7 +36,8 @@ class OpenCode:
             "mcp": {SERVER: _server(assignment.server)},
             "permission": _permission(assignment),
         }
-        argv = [self.program, "run", "--format", "json"]
+        # Without its logs it tells of an unreachable model only after a minute and a half.
+        argv = [self.program, "run", "--format", "json", "--print-logs", "--log-level", "WARN"]
         if assignment.model:
             argv += ["--model", assignment.model]
         if assignment.permissions is Permissions.FULL:
@@ -72,10 +77,11 @@ def _permission(assignment: Assignment) -> Mapping[str, Any]:
 
 
 class OpenCodeParser:
-    """Reads the events of `opencode run --format json`."""
+    """Reads the events of `opencode run --format json`, and its log on standard error."""
 
     def __init__(self) -> None:
         self._connected = False
+        self._fault = ""
 
     def feed(self, line: str) -> list[Event]:
         """What a line says."""
@@ -88,8 +94,19 @@ class OpenCodeParser:
                 return [_spent(part)]
             case {"type": "error", "error": dict(error)}:
                 data = error.get("data") or {}
-                return [Faulted(explained(data.get("message") or error.get("name") or "an error"))]
-        return []
+                return self._faulted(explained(data.get("message") or error.get("name") or "an error"))
+        return self._logged(line)
+
+    def _logged(self, line: str) -> list[Event]:
+        if _UNREACHED.search(line):
+            return [Connected(False, "the board's server is unavailable")]
+        found = _STREAM.search(line)
+        return self._faulted(_AROUND.sub("", found[1])) if found else []
+
+    def _faulted(self, text: str) -> list[Event]:
+        """It tries again by itself, and tells the same each time."""
+        known, self._fault = self._fault, text
+        return [] if text == known else [Faulted(text)]
 
     def _first(self, tool: str) -> list[Event]:
         """It does not say whether it reached a server; that the model has the server's tools does."""

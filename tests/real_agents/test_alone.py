@@ -139,4 +139,5 @@ async def test_a_board_that_cannot_be_reached_is_told(ground: Path, name: str) -
     server = Server(url=f"http://127.0.0.1:{closed_port()}/mcp")
     async with scripted_model() as model, started(name, place, model, server) as agent:
         await ended([agent], within_s=120)
+    assert agent.of(Connected)
     assert not any(event.ok for event in agent.of(Connected))

@@ -65,12 +65,18 @@ def opened(folder: Path) -> Place:
     return made
 
 
-def shown(model: ScriptedModel) -> dict[str, list[BoardAnswer]]:
-    """What each client showed its model of the board's answers."""
+def shown(model: ScriptedModel) -> dict[str, list[str]]:
+    """What each client showed its model of the board's answers, as it came."""
     return {
-        said.client: [board_answer(step.output) for step in said.steps if step.action.name in BOARD_TOOLS]
+        said.client: [step.output for step in said.steps if step.action.name in BOARD_TOOLS]
         for said in model.seen.values()
     }
+
+
+def claims(outputs: list[str]) -> dict[str, BoardAnswer]:
+    """The work that was claimed, by lease: a claim that is repeated gets the same one."""
+    answers = map(board_answer, outputs)
+    return {answer.lease: answer for answer in answers if answer.kind == "work" and answer.lease}
 
 
 def finished_together(place: Place, model: ScriptedModel, agents: list[Agent]) -> None:
@@ -92,19 +98,17 @@ def finished_together(place: Place, model: ScriptedModel, agents: list[Agent]) -
     authors = {entry["principal"].partition(":")[2] for entry in live}
     assert authors == set(NAMES), "everybody contributed"
     assert place.delm("audit")
-    answers = shown(model)
-    granted = Counter(
-        claim.task
-        for claims in answers.values()
-        for claim in {(answer.lease, answer.task): answer for answer in claims if answer.lease}.values()
-        if claim.kind == "work"
-    )
-    assert len(granted) == WORK
+    outputs = shown(model)
+    assert set(outputs) == set(NAMES)
+    tasks = Counter(claim.task for name in NAMES for claim in claims(outputs[name]).values())
+    assert len(tasks) == WORK
+    assert set(tasks.values()) == {1}, "claims are disjoint"
     gists = {entry["gist"]: entry["agent"] for entry in live if entry["kind"] != "answer"}
-    for name, given in answers.items():
-        assert {answer.form for answer in given} - {"none"} == {FORMS[name]}
-        told = "\n".join(answer.text + answer.case for answer in given)
-        assert any(gist in told for gist, author in gists.items() if author != f"{name}-1"), name
+    for name, given in outputs.items():
+        assert {board_answer(output).form for output in given} - {"none"} == {FORMS[name]}
+        answered = [output for output in given if board_answer(output).form != "none"]
+        peers = [gist for gist, author in gists.items() if author != f"{name}-1"]
+        assert any(gist in output for gist in peers for output in answered), "it was shown what peers found"
     for agent in agents:
         assert agent.code == 0, said[agent.name]
         assert [event.ok for event in agent.of(Connected)] == [True], agent.name
@@ -123,8 +127,6 @@ async def test_four_vendors_agents_finish_a_run_together(ground: Path, transport
         agents = await stack.enter_async_context(team(place, model, url))
         await ended(agents, within_s=200)
     finished_together(place, model, agents)
-    granted = [answer for answers in shown(model).values() for answer in answers if answer.kind == "work"]
-    assert Counter(answer.task for answer in granted).most_common(1)[0][1] == 1, "claims are disjoint"
 
 
 class Watched:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from delm_client.scripted import anthropic, gemini, openai_chat, openai_responses
 from delm_client.scripted.clients import Conversation, client_of, conversation
-from delm_client.scripted.conversation import Reply, Request, filled, measured
+from delm_client.scripted.conversation import Reply, Request, Words, filled, measured
 from delm_client.scripted.worker import Turn, worker
 
 Script = Callable[[Conversation], Turn]
@@ -40,7 +40,7 @@ class ScriptedModel:
     Attributes:
         script: That function.
         url: Where it listens; Anthropic's and Gemini's base address.
-        seen: The last conversation of each client process, by what it said first; what its model was shown.
+        seen: The latest state of each conversation, by how it began: what a client has shown its model.
         turns: How many turns each client was given.
         gate: Waits before a turn is answered, given the client's name; to let agents begin together.
     """
@@ -61,7 +61,7 @@ class ScriptedModel:
         if not asked.tools:
             return measured(asked, _aside(asked), ())
         said = conversation(asked)
-        self.seen[said.prompt] = said
+        self.seen[_opening(asked)] = said
         self.turns[said.client] += 1
         if self.gate is not None:
             await self.gate(said.client)
@@ -116,6 +116,12 @@ class ScriptedModel:
             return JSONResponse(protocol.whole(asked, reply, ident))
         events = _lines(protocol.events(asked, reply, ident))
         return StreamingResponse(events, media_type="text/event-stream")
+
+
+def _opening(asked: Request) -> str:
+    """The client and the user's first words to it; later ones may be the client's own."""
+    words = (item.text for item in asked.items if isinstance(item, Words) and item.who == "user")
+    return f"{asked.api}: {next(words, '')}"
 
 
 def _aside(asked: Request) -> str:

@@ -1,5 +1,6 @@
 """What the agents print becomes events: samples of real output, recorded with the scripted model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,25 @@ def test_an_agent_that_does_not_reach_the_board_is_noticed(name: str) -> None:
 @pytest.mark.parametrize("line", ["", "not json", "[]", "7", "null", '{"type": 7}', '{"type": "new"}', "{"])
 def test_a_line_of_an_unknown_kind_says_nothing(name: str, line: str) -> None:
     assert HARNESSES[name].parser().feed(line) == []
+
+
+KINDS = (
+    "assistant", "error", "item.completed", "item.started", "message", "result", "step_finish", "system", "text",
+    "tool_use", "turn.failed",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_that_lacks_what_its_kind_has_breaks_nothing(name: str, kind: str) -> None:
+    parser = HARNESSES[name].parser()
+    for extra in (
+        {},
+        {"message": {}},
+        {"item": {}},
+        {"part": {}},
+        {"error": {}},
+        {"message": {"content": [{}]}},
+    ):
+        parser.feed(json.dumps({"type": kind, **extra}))
+    assert not any(isinstance(event, Connected) and event.ok for event in parser.feed("{}"))

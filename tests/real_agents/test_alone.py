@@ -134,6 +134,17 @@ async def test_a_model_that_cannot_be_reached_is_told(ground: Path, name: str) -
     assert "{" not in text, "it is for people"
 
 
+async def test_a_key_that_is_refused_is_told(ground: Path, name: str) -> None:
+    place = opened(ground)
+    async with scripted_model() as model:
+        model.refusal = "The key is not valid."
+        async with started(name, place, model, over_stdio(place, name, f"{name}-1")) as agent:
+            await agent.until(lambda told: bool(told.of(Faulted)), within_s=90)
+    text = agent.of(Faulted)[0].text
+    assert "401" in text or model.refusal in text
+    assert "{" not in text, "it is for people"
+
+
 async def test_a_board_that_cannot_be_reached_is_told(ground: Path, name: str) -> None:
     place = opened(ground)
     server = Server(url=f"http://127.0.0.1:{closed_port()}/mcp")

@@ -42,6 +42,7 @@ class ScriptedModel:
         url: Where it listens; Anthropic's and Gemini's base address.
         seen: The latest state of each conversation, by how it began: what a client has shown its model.
         turns: How many turns each client was given.
+        refusal: If set, every request is answered with status 401 and this text, as for a wrong key.
         gate: Waits before a turn is answered, given the client's name; to let agents begin together.
     """
 
@@ -49,6 +50,7 @@ class ScriptedModel:
     url: str = ""
     seen: dict[str, Conversation] = field(default_factory=dict)
     turns: Counter[str] = field(default_factory=Counter)
+    refusal: str = ""
     gate: Callable[[str], Awaitable[None]] | None = None
 
     @property
@@ -110,6 +112,9 @@ class ScriptedModel:
         return await self._answer(gemini, gemini.request(json.loads(body), len(body), model, stream=stream))
 
     async def _answer(self, protocol: Wire, asked: Request) -> Response:
+        if self.refusal:
+            error = {"type": "authentication_error", "message": self.refusal, "code": 401}
+            return JSONResponse({"type": "error", "error": error}, status_code=401)
         reply = await self.turn(asked)
         ident = f"scripted-{sum(self.turns.values())}"
         if not asked.stream:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from delm_client.team.harness import Assignment, Launch, Permissions, Server
-from delm_client.team.harnesses.common import SERVER, explained, first_words, row_of
-from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
+from delm_client.team.harnesses.common import SERVER, Faults, explained, first_words, row_of
+from delm_client.team.record import Connected, Event, Said, Spent, Used
 
 CALL_S = 120
 STARTUP_S = 60
@@ -104,6 +104,9 @@ class CodexParser:
     That a required server is not there it says on standard error, so it wants those lines too.
     """
 
+    def __init__(self) -> None:
+        self._faults = Faults()
+
     def feed(self, line: str) -> list[Event]:
         """What a line says."""
         match row_of(line):
@@ -115,9 +118,17 @@ class CodexParser:
                 return _ended(item)
             case {"type": "turn.completed", "usage": dict(usage)}:
                 return [_spent(usage)]
-            case {"type": "error" | "turn.failed"} as row:
-                return _error(str(row.get("message") or row["error"]["message"]))
-        return _error(line) if _NO_SERVER.search(line) else []
+            case {"type": "error", "message": str(text)} | {
+                "type": "turn.failed",
+                "error": {"message": str(text)},
+            }:
+                return self._error(text)
+        return self._error(line) if _NO_SERVER.search(line) else []
+
+    def _error(self, message: str) -> list[Event]:
+        if found := _NO_SERVER.search(message):
+            return [Connected(False, explained(_TYPES.sub("", found[1])))]
+        return self._faults.told(message)
 
 
 def _begun(item: Mapping[str, Any]) -> list[Event]:
@@ -148,12 +159,6 @@ def _ended(item: Mapping[str, Any]) -> list[Event]:
             paths = [str(change.get("path", "")) for change in item.get("changes", [])]
             return [Used("file_change", first_words(", ".join(paths)))]
     return []
-
-
-def _error(message: str) -> list[Event]:
-    if found := _NO_SERVER.search(message):
-        return [Connected(False, explained(_TYPES.sub("", found[1])))]
-    return [Faulted(explained(message))]
 
 
 def _spent(usage: Mapping[str, Any]) -> Event:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from delm_client.team.record import Event, Faulted
+
 SERVER = "delm"
 """What the board is called in every client's configuration; their tool names begin with it."""
 DETAIL_CHARS = 80
@@ -16,6 +18,19 @@ def row_of(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+class Faults:
+    """Turns what went wrong into events; what is said several times in a row is told once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def told(self, text: Any) -> list[Event]:
+        """The event for an error's text; none if it was the last one too."""
+        said = explained(text)
+        known, self._last = self._last, said
+        return [] if said == known else [Faulted(said)]
 
 
 def first_words(arguments: Any) -> str:

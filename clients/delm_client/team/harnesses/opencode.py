@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from delm_client.team.harness import Assignment, Launch, Permissions, Server
-from delm_client.team.harnesses.common import SERVER, explained, first_words, row_of
-from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
+from delm_client.team.harnesses.common import SERVER, Faults, first_words, row_of
+from delm_client.team.record import Connected, Event, Said, Spent, Used
 
 CALL_MS = 120_000
 _UNREACHED = re.compile(rf'message="server unavailable" key={SERVER}\b')
@@ -81,7 +81,7 @@ class OpenCodeParser:
 
     def __init__(self) -> None:
         self._connected = False
-        self._fault = ""
+        self._faults = Faults()  # it tries again by itself, and tells the same each time
 
     def feed(self, line: str) -> list[Event]:
         """What a line says."""
@@ -94,19 +94,14 @@ class OpenCodeParser:
                 return [_spent(part)]
             case {"type": "error", "error": dict(error)}:
                 data = error.get("data") or {}
-                return self._faulted(explained(data.get("message") or error.get("name") or "an error"))
+                return self._faults.told(data.get("message") or error.get("name") or "an error")
         return self._logged(line)
 
     def _logged(self, line: str) -> list[Event]:
         if _UNREACHED.search(line):
             return [Connected(False, "the board's server is unavailable")]
         found = _STREAM.search(line)
-        return self._faulted(_AROUND.sub("", found[1])) if found else []
-
-    def _faulted(self, text: str) -> list[Event]:
-        """It tries again by itself, and tells the same each time."""
-        known, self._fault = self._fault, text
-        return [] if text == known else [Faulted(text)]
+        return self._faults.told(_AROUND.sub("", found[1])) if found else []
 
     def _first(self, tool: str) -> list[Event]:
         """It does not say whether it reached a server; that the model has the server's tools does."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,8 @@ def test_a_line_of_an_unknown_kind_says_nothing(name: str, line: str) -> None:
 
 
 KINDS = (
-    "assistant", "error", "item.completed", "item.started", "message", "result", "step_finish", "system", "text",
-    "tool_use", "turn.failed",
+    "assistant", "error", "item.completed", "item.started", "message", "result", "step_finish", "system",
+    "text", "tool_use", "turn.failed",
 )  # fmt: skip
 
 
@@ -99,13 +100,9 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_that_lacks_what_its_kind_has_breaks_nothing(name: str, kind: str) -> None:
     parser = HARNESSES[name].parser()
-    for extra in (
-        {},
-        {"message": {}},
-        {"item": {}},
-        {"part": {}},
-        {"error": {}},
-        {"message": {"content": [{}]}},
-    ):
+    less: list[dict[str, Any]] = [
+        {}, {"message": {}}, {"item": {}}, {"part": {}}, {"error": {}}, {"message": {"content": [{}]}}
+    ]  # fmt: skip
+    for extra in less:
         parser.feed(json.dumps({"type": kind, **extra}))
     assert not any(isinstance(event, Connected) and event.ok for event in parser.feed("{}"))

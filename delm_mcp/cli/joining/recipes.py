@@ -187,7 +187,8 @@ CLIENTS: Mapping[str, Client] = {
             project=lambda root: root / ".gemini/settings.json",
             user=lambda home: _variable("GEMINI_CLI_HOME", home) / ".gemini/settings.json",
             entry=_gemini,
-            after="Gemini CLI starts servers only in folders that it trusts (headless: --skip-trust).",
+            after="Gemini CLI starts servers only in folders that it trusts. Headless, set "
+            "GEMINI_CLI_TRUST_WORKSPACE=true: --skip-trust comes too late for a project's file.",
         ),
         Client(
             name="opencode",

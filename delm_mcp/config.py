@@ -65,7 +65,7 @@ async def find_place(board: Path | None, start: Path | None = None) -> Place:
         repo = await GitRepo.find(start)
     except CheckUnavailable as error:
         problem = str(error)
-    named = board or (Path(os.environ["DELM_BOARD"]) if os.environ.get("DELM_BOARD") else None)
+    named = board or declared_board()
     if named is not None:
         return Place(named.expanduser().absolute(), repo, problem)
     home = repo.main if repo else _nearest(start)
@@ -106,6 +106,11 @@ def local_principal(unique: str) -> str:
     except (KeyError, OSError):
         user = "user"
     return f"stdio:{user}@{socket.gethostname()}/{unique}"
+
+
+def declared_board() -> Path | None:
+    """The board's file that the environment names (DELM_BOARD), or None."""
+    return Path(os.environ["DELM_BOARD"]) if os.environ.get("DELM_BOARD") else None
 
 
 def declared_server() -> tuple[str, str]:

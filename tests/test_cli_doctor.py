@@ -1,7 +1,7 @@
 """`delm-mcp doctor`: what is broken is found by doing what a client would do, and the repair is named."""
 
 import json
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,24 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(home: Path, project: Path) -> Callable[..., Any]:
+def tools(tmp_path: Path) -> Path:
+    """A folder with the programs that are needed, and no client."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("git", "bwrap", "sh", "false"):
+        found = shutil.which(name)
+        if found is not None:
+            (folder / name).symlink_to(found)
+    return folder
+
+
+@pytest.fixture
+def run(home: Path, project: Path, tools: Path) -> Callable[..., Any]:
     """Runs a command in the project with an empty home, and a PATH on which there is no client."""
 
     def here(*words: str | Path, **more: str) -> Any:
-        path = os.pathsep.join(
-            folder for folder in os.get_exec_path() if not (Path(folder) / "claude").exists()
-        )
         variables = {"HOME": str(home), "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": "", "CODEX_HOME": ""}
-        return delm_here(*words, cwd=project, **{**variables, "PATH": path, **more})
+        return delm_here(*words, cwd=project, **{**variables, "PATH": str(tools), **more})
 
     return here
 
@@ -148,16 +157,13 @@ def test_a_hosted_board_is_reached_with_the_token_that_the_entry_names(
 
 
 def test_a_client_on_path_that_knows_nothing_of_the_board_is_told_how(
-    run: Callable[..., Any], tmp_path: Path, home: Path
+    run: Callable[..., Any], tools: Path, home: Path
 ) -> None:
-    programs = tmp_path / "bin"
-    programs.mkdir()
     for name in ("claude", "gemini"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
-    (programs / "delm-mcp").symlink_to(COMMAND[0])
-    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    found = examined(run, 0, PATH=path)
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+    (tools / "delm-mcp").symlink_to(COMMAND[0])
+    found = examined(run, 0)
     assert found["delm-mcp"]["state"] == "ok"
     assert (found["Claude Code"]["state"], found["Claude Code"]["hint"]) == (
         "note",
@@ -165,6 +171,9 @@ def test_a_client_on_path_that_knows_nothing_of_the_board_is_told_how(
     )
     (home / ".claude").mkdir()
     (home / ".claude" / "settings.json").write_text('{"enabledPlugins": {"delm@delm-mcp": true}}')
-    again = examined(run, 0, PATH=path)
+    (home / ".codex").mkdir()
+    (home / ".codex" / "config.toml").write_text('[plugins."delm@delm-mcp"]\nenabled = false\n')
+    again = examined(run, 0)
+    assert "Codex" not in again  # its plugin is off, and it is not here
     assert again["Claude Code"]["state"] == "ok"  # through its plugin
     assert again["Gemini CLI"]["hint"] == "delm-mcp install gemini"

@@ -269,10 +269,18 @@ def facts_of(name: str, file: Path) -> dict[str, Any]:
 def test_what_the_user_tuned_in_our_entry_stays(install: Callable[..., Printed], project: Path) -> None:
     file = project / ".gemini" / "settings.json"
     file.parent.mkdir()
-    tuned = {"command": "/old/delm-mcp", "args": ["stdio"], "timeout": 5, "env": {"DELM_PRINCIPAL": "ada"}}
+    words = ["stdio", "--agent", "ada"]
+    tuned = {"command": "/old/delm-mcp", "args": words, "timeout": 5, "env": {"DELM_PRINCIPAL": "ada"}}
     file.write_text(json.dumps({"mcpServers": {"delm": tuned}}, indent=4))
     done(install("gemini", "--yes"))
     assert entry_of("gemini", file) == {**tuned, "command": COMMAND[0], "trust": True}
+    other = project / "opencode.json"
+    other.write_text(
+        json.dumps({"mcp": {"delm": {"type": "local", "command": ["old", *words], "enabled": False}}})
+    )
+    done(install("opencode", "--yes"))
+    entry = entry_of("opencode", other)
+    assert (entry["command"], entry["enabled"]) == ([COMMAND[0], *words], False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
@@ -218,7 +218,13 @@ def _package(client: Client) -> Path | None:
         plugins = read(files.decode(files.load(file), file), str(file)).get(section)
     except ConfigError:
         return None
-    return file if isinstance(plugins, dict) and any(name.startswith("delm@") for name in plugins) else None
+    return file if isinstance(plugins, dict) and any(map(_is_on, plugins.items())) else None
+
+
+def _is_on(plugin: tuple[str, Any]) -> bool:
+    name, setting = plugin
+    on = setting.get("enabled", True) if isinstance(setting, dict) else setting
+    return name.startswith("delm@") and bool(on)
 
 
 async def _reach_all(targets: set["Target"], place: Place) -> dict["Target", "Reached | Unreachable"]:

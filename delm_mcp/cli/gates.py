@@ -14,7 +14,14 @@ from delm_mcp.board.operation import Operation
 from delm_mcp.cli import sessions
 from delm_mcp.cli.runs import OWNER
 from delm_mcp.cli.wiring import opened_at
-from delm_mcp.config import Place, declared_agent, declared_server, find_place, state_folder
+from delm_mcp.config import (
+    Place,
+    declared_agent,
+    declared_board,
+    declared_server,
+    find_place,
+    state_folder,
+)
 from delm_mcp.errors import DelmError
 
 MEMORY_KEPT_S = 7 * 86_400.0
@@ -46,11 +53,11 @@ async def find_gate(board: Path | None, folder: Path | None) -> Gate | None:
         board: The board's file, if it was named.
         folder: Where the client works; here by default.
     """
-    place = await find_place(board, folder)
     run, agent, principal = declared_agent()
     url, token = declared_server()
-    if agent and url and not place.board.exists():
+    if agent and url and board is None and not declared_board():
         return FarGate(url, token, agent)
+    place = await find_place(board, folder)
     if not place.board.exists():
         return None
     if agent:

@@ -5,7 +5,10 @@ output, and ends with 0.
 """
 
 import json
+import os
+import select
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +30,7 @@ app = typer.Typer(
 )
 PATIENCE_S = 5.0
 INPUT_BYTES_MAX = 1_000_000
+INPUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,7 @@ def _told() -> Told:
     Raises:
         DelmError: It is no object of JSON.
     """
-    if sys.stdin is None or sys.stdin.isatty():
-        return Told()
-    text = sys.stdin.buffer.read(INPUT_BYTES_MAX)
+    text = _input()
     if not text.strip():
         return Told()
     try:
@@ -123,3 +125,22 @@ def _told() -> Told:
     named = facts.get("cwd")
     folder = Path(named) if isinstance(named, str) and Path(named).is_dir() else None
     return Told(str(facts.get("session_id", "")), folder, facts.get("stop_hook_active") is True)
+
+
+def _input() -> bytes:
+    """What the client wrote; without an end of it, what came in a moment."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return b""
+    try:
+        source = sys.stdin.fileno()
+    except OSError:  # no file, so it cannot hang either
+        return sys.stdin.buffer.read(INPUT_BYTES_MAX)
+    text = b""
+    deadline = time.monotonic() + INPUT_S
+    while len(text) < INPUT_BYTES_MAX:
+        ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(source, 65_536) if ready else b""
+        if not chunk:
+            break
+        text += chunk
+    return text

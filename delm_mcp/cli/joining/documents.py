@@ -55,7 +55,18 @@ def merged(before: Mapping[str, Any] | None, entry: Entry) -> dict[str, Any]:
         return {**entry.reach, **entry.comfort}
     kept = {key: value for key, value in before.items() if key not in REACH_KEYS or key in entry.reach}
     missing = {key: value for key, value in entry.comfort.items() if key not in before}
-    return {**kept, **entry.reach, **missing}
+    return {**kept, **_with_options(entry.reach, before), **missing}
+
+
+def _with_options(reach: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """How it is reached, with the options that the user gave `delm-mcp stdio`, such as `--agent`."""
+    ours, theirs = reach.get("command"), before.get("command")
+    if isinstance(ours, list) and isinstance(theirs, list) and theirs[1:2] == ["stdio"]:
+        return {**reach, "command": [ours[0], *theirs[1:]]}
+    args = before.get("args")
+    if "args" in reach and isinstance(args, list) and args[:1] == ["stdio"]:
+        return {**reach, "args": args}
+    return dict(reach)
 
 
 def with_entry(client: Client, text: str, entry: Mapping[str, Any], where: str) -> str:

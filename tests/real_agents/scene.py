@@ -18,7 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
 from delm_client.scripted import ScriptedModel
-from delm_client.team.harness import Assignment, Permissions, Server
+from delm_client.team.harness import Assignment, Parser, Permissions, Server
 from delm_client.team.harnesses import HARNESSES
 from delm_client.team.record import Event
 from tests.outside import COMMAND, delm, environment, git, repository
@@ -82,7 +82,8 @@ class Place:
 
     def status(self) -> dict[str, Any]:
         """The run as `delm-mcp status --json` has it."""
-        return dict(json.loads(self.delm("status", "--json", "--run", self.run)))
+        (status,) = json.loads(self.delm("status", "--json", "--run", self.run))["runs"]
+        return dict(status)
 
     def exported(self) -> list[dict[str, Any]]:
         """All rows of the run."""
@@ -131,7 +132,8 @@ class BoardServer:
     async def kill(self) -> None:
         """End it without warning (kill -9)."""
         assert self.process is not None
-        self.process.kill()
+        if self.process.returncode is None:
+            self.process.kill()
         await self.process.wait()
 
 
@@ -166,17 +168,18 @@ class Agent:
     worktree: Path
     events: list[Event] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    errors: str = ""
+    errors: list[str] = field(default_factory=list)
     code: int | None = None
     pid: int = 0
     heard: anyio.Condition = field(default_factory=anyio.Condition)
 
-    async def until(self, enough: Callable[["Agent"], bool]) -> None:
+    async def until(self, enough: Callable[["Agent"], bool], within_s: float) -> None:
         """Wait until it has told enough."""
-        async with self.heard:
-            while not enough(self):
-                assert self.code is None, (self.label, self.code, self.errors, self.lines[-3:])
-                await self.heard.wait()
+        with anyio.move_on_after(within_s):
+            async with self.heard:
+                while not enough(self) and self.code is None:
+                    await self.heard.wait()
+        assert enough(self), (self.label, self.code, self.errors[-5:], self.lines[-3:])
 
     def of(self, kind: type[Told]) -> list[Told]:
         """Its events of a kind."""
@@ -235,6 +238,7 @@ async def started(
     model: ScriptedModel | str,
     server: Server,
     *,
+    key: bool = True,
     prompt: str = "",
     permissions: Permissions = Permissions.EDIT,
     commands: Sequence[str] = ("python3",),
@@ -248,6 +252,8 @@ async def started(
     home = place.folder / "home" / label
     url = model if isinstance(model, str) else model.url
     given = users_own(name, home, url)
+    if not key:
+        given = {variable: value for variable, value in given.items() if not variable.endswith("_KEY")}
     launch = harness.launch(
         Assignment(
             label=label,
@@ -268,15 +274,9 @@ async def started(
         **launch.variables,
         **({server.token_variable: place.tokens[label]} if server.url else {}),
     }
-    errors = place.folder / f"{label}.err"
-    with errors.open("wb") as sink:
-        process = await anyio.open_process(
-            launch.argv,
-            cwd=agent.worktree,
-            env=surroundings(home, variables),
-            stderr=sink,
-            start_new_session=True,
-        )
+    process = await anyio.open_process(
+        launch.argv, cwd=agent.worktree, env=surroundings(home, variables), start_new_session=True
+    )
     agent.pid = process.pid
     async with anyio.create_task_group() as group:
         try:
@@ -284,7 +284,7 @@ async def started(
             with suppress(anyio.BrokenResourceError):
                 await process.stdin.send(launch.stdin.encode())
             await process.stdin.aclose()
-            group.start_soon(_listen, agent, process, errors)
+            group.start_soon(_attend, agent, process)
             yield agent
         finally:
             with suppress(ProcessLookupError):
@@ -293,21 +293,28 @@ async def started(
                 await process.wait()
 
 
-async def _listen(agent: Agent, process: anyio.abc.Process, errors: Path) -> None:
-    parser, rest = HARNESSES[agent.name].parser(), ""
+async def _attend(agent: Agent, process: anyio.abc.Process) -> None:
+    """Take in what an agent prints, on both of its outputs, until it is gone."""
+    parser = HARNESSES[agent.name].parser()
     assert process.stdout is not None
-    async for text in TextReceiveStream(process.stdout, errors="replace"):
+    assert process.stderr is not None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_listen, agent, parser, process.stdout, agent.lines)
+        group.start_soon(_listen, agent, parser, process.stderr, agent.errors)
+    agent.code = await process.wait()
+    async with agent.heard:
+        agent.heard.notify_all()
+
+
+async def _listen(agent: Agent, parser: Parser, stream: anyio.abc.ByteReceiveStream, kept: list[str]) -> None:
+    rest = ""
+    async for text in TextReceiveStream(stream, errors="replace"):
         *lines, rest = (rest + text).split("\n")
         async with agent.heard:
             for line in lines:
-                agent.lines.append(line)
+                kept.append(line)
                 agent.events += parser.feed(line)
             agent.heard.notify_all()
-    agent.code = await process.wait()
-    async with agent.heard:
-        said = await anyio.Path(errors).read_text(encoding="utf-8", errors="replace")
-        agent.errors = said[-2000:]
-        agent.heard.notify_all()
 
 
 async def ended(agents: Sequence[Agent], within_s: float) -> None:

@@ -1,6 +1,7 @@
 """Codex (`codex exec`)."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
 
 CALL_S = 120
 STARTUP_S = 60
+_NO_SERVER = re.compile(r"required MCP servers? failed to initialize: (.*)")
+_TYPES = re.compile(r" \[[\w:<>, ]+\]")
 SANDBOXES = {
     Permissions.READ: "read-only",
     Permissions.EDIT: "workspace-write",
@@ -96,7 +99,10 @@ def _toml(value: Any) -> str:
 
 
 class CodexParser:
-    """Reads the events of `codex exec --json`. It tells tokens only at the end of its turn, and no cost."""
+    """Reads the events of `codex exec --json`. It tells tokens only at the end of its turn, and no cost.
+
+    That a required server is not there it says on standard error, so it wants those lines too.
+    """
 
     def feed(self, line: str) -> list[Event]:
         """What a line says."""
@@ -111,7 +117,7 @@ class CodexParser:
                 return [_spent(usage)]
             case {"type": "error" | "turn.failed"} as row:
                 return _error(str(row.get("message") or row["error"]["message"]))
-        return []
+        return _error(line) if _NO_SERVER.search(line) else []
 
 
 def _begun(item: Mapping[str, Any]) -> list[Event]:
@@ -145,8 +151,8 @@ def _ended(item: Mapping[str, Any]) -> list[Event]:
 
 
 def _error(message: str) -> list[Event]:
-    if "MCP server" in message and SERVER in message:
-        return [Connected(False, explained(message))]
+    if found := _NO_SERVER.search(message):
+        return [Connected(False, explained(_TYPES.sub("", found[1])))]
     return [Faulted(explained(message))]
 
 

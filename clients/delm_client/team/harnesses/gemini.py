@@ -1,6 +1,7 @@
 """Gemini CLI (`gemini -p`)."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from delm_client.team.harnesses.common import SERVER, explained, first_words, ro
 from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used
 
 CALL_MS = 120_000
+_NO_LOGIN = re.compile(r"must specify the \w+|set an Auth method|Error authenticating|Please log ?in", re.I)
 MODES = {Permissions.READ: "default", Permissions.EDIT: "auto_edit", Permissions.FULL: "yolo"}
 
 
@@ -79,7 +81,10 @@ def _rule(decision: str, priority: int, **conditions: str | list[str]) -> str:
 
 
 class GeminiParser:
-    """Reads `--output-format stream-json`. Words come in pieces; tokens only at the end, and no cost."""
+    """Reads `--output-format stream-json`. Words come in pieces; tokens only at the end, and no cost.
+
+    That it has no key it says on standard error, so it wants those lines too.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -98,7 +103,7 @@ class GeminiParser:
                 return [*self._said(), Faulted(explained(message))]
             case {"type": "result"}:
                 return [*self._said(), *_result(row)]
-        return []
+        return [Faulted(explained(line))] if _NO_LOGIN.search(line) else []
 
     def _said(self) -> list[Event]:
         text, self._pieces = "".join(self._pieces), []

@@ -344,7 +344,6 @@ async def test_sessions_of_dead_servers_are_forgotten(tmp_path: Path) -> None:
         "host": socket.gethostname(),
         "server": [own, 1.0],  # the id lives, but this is another process
         "client": [own, 1.0],
-        "principal": "stdio:ada",
         "seats": [["r", "old"]],
     }
     (folder / "1.json").write_text(json.dumps(dead))

@@ -269,6 +269,31 @@ def facts_of(name: str, file: Path) -> dict[str, Any]:
     return facts
 
 
+def test_what_a_user_changed_between_two_installs_stays_when_both_are_undone(
+    install: Callable[..., Printed], project: Path
+) -> None:
+    file = project / ".mcp.json"
+    file.write_text('{"mcpServers": {"a": {}}}')
+    done(install("claude", "--yes"))
+    file.write_text(file.read_text().replace('"a": {}', '"a": {}, "b": {}'))
+    done(install("claude", "--url", "https://h/mcp", "--yes"))
+    done(install("claude", "--undo", "--yes"))
+    assert file.read_text() == '{"mcpServers": {"a": {}, "b": {}}}'
+
+
+def test_a_read_only_file_is_not_replaced_and_nothing_is_kept_in_the_project(
+    install: Callable[..., Printed], project: Path
+) -> None:
+    file = project / ".mcp.json"
+    file.write_text("{}\n")
+    file.chmod(0o444)
+    refused = install("claude", "--yes", XDG_STATE_HOME="state")
+    assert refused.code == 1
+    assert "read-only" in refused.err
+    assert file.read_text() == "{}\n"
+    assert not (project / "state").exists()
+
+
 def test_what_the_user_tuned_in_our_entry_stays(install: Callable[..., Printed], project: Path) -> None:
     file = project / ".gemini" / "settings.json"
     file.parent.mkdir()

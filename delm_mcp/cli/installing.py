@@ -22,13 +22,14 @@ _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of a file; `after` None removes it."""
+    """What is to become of a file; `after` None removes it, and an undo will bring `ground` back."""
 
     file: Path
     before: bytes | None
     after: bytes | None
     why: str
     folders: tuple[str, ...] = ()
+    ground: bytes | None = None
 
 
 def install(
@@ -70,7 +71,7 @@ def install(
         where = scope or known.scope
         file = file_of(known, where, Path.cwd())
         records = Records(state_folder())
-        change = _undoing(known, file, records) if undo else _adding(known, file, server)
+        change = _undoing(known, file, records) if undo else _adding(known, file, server, records)
         if change.before == change.after:
             out.print(f"{file}: {change.why}; nothing to do.", markup=False, highlight=False, soft_wrap=True)
             return
@@ -116,15 +117,19 @@ def _shared(scope: Scope, server: Server) -> str:
     return ""
 
 
-def _adding(client: Client, file: Path, server: Server) -> Change:
+def _adding(client: Client, file: Path, server: Server, records: Records) -> Change:
     before = files.load(file)
     text = files.decode(before, file)
     present = documents.entry_in(client, documents.parse(client, text, str(file)))
     wanted = documents.merged(present, client.entry(server))
     if present == wanted:
         return Change(file, before, before, "the board's entry is there")
-    after = documents.with_entry(client, text, wanted, str(file))
-    return Change(file, before, after.encode("utf-8"), "added")
+    after = documents.with_entry(client, text, wanted, str(file)).encode("utf-8")
+    record, ground = records.of(file), before
+    if record is not None and before is not None and files.digest(before) != record.after:
+        # The user's changes since an earlier install are to stay, and its entry is not the user's.
+        ground = documents.without_entry(client, text, str(file)).encode("utf-8")
+    return Change(file, before, after, "added", ground=ground)
 
 
 def _undoing(client: Client, file: Path, records: Records) -> Change:
@@ -153,7 +158,7 @@ def _make(change: Change, records: Records, *, undo: bool) -> None:
     elif undo:
         files.replace(change.file, change.after, expected=change.before)
     else:
-        records.keep(change.file, change.before, change.after)
+        records.keep(change.file, change.ground, change.after)
         try:
             files.replace(change.file, change.after, expected=change.before)
         except ConfigError:

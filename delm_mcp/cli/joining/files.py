@@ -5,6 +5,7 @@ may be in a repository.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -87,6 +88,8 @@ def replace(file: Path, content: bytes, *, expected: bytes | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if load(target) != expected:
             raise ConfigError(f"{file} was changed meanwhile.", "Run the command again.")
+        if expected is not None and not target.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, "it is read-only")
         descriptor, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with open(descriptor, "wb") as stream:

@@ -63,7 +63,7 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
     entries = [_entry(line) for line in done.stdout.split(b"\0") if line]
     if len(entries) > TREE_ENTRIES_MAX or sum(entry.size for entry in entries) > TREE_BYTES_MAX:
         raise _too_large(tree)
-    long = next((entry.path for entry in entries if _is_long(os.fsencode(entry.path))), None)
+    long = next((entry.path for entry in entries if is_long(os.fsencode(entry.path))), None)
     if long is not None:
         raise InvalidInput(
             f"The tree {tree[:12]} has a path that is too long: {fenced(shortened(long, 120))}.",
@@ -72,7 +72,8 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
     return entries
 
 
-def _is_long(path: bytes) -> bool:
+def is_long(path: bytes) -> bool:
+    """Whether a path cannot be written everywhere."""
     if len(path) <= NAME_BYTES_MAX:
         return False
     return len(path) > PATH_BYTES_MAX or any(len(name) > NAME_BYTES_MAX for name in path.split(b"/"))

@@ -246,7 +246,9 @@ async def test_a_board_that_cannot_be_opened_lets_the_agent_go_and_says_why(tmp_
     assert "not a SQLite database" in done.err
 
 
-ABRUPT = "from delm_mcp.cli import app, hooks; hooks.END_S = 0.5; app(['hook', 'stop', '--board', 'board.db'])"
+ABRUPT = (
+    "from delm_mcp.cli import app, hooks; hooks.END_S = 0.5; app(['hook', 'stop', '--board', 'board.db'])"
+)
 
 
 async def test_a_board_that_blocks_in_a_system_call_is_not_waited_for(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def _server(url: str, token_variable: str) -> Server:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url!r} is no address.", "For example https://host:8722/mcp.")
     if "@" in url.partition("://")[2].partition("/")[0] or PREFIX in url:
-        raise ConfigError("--url has a password or a token in it.", "Pass its variable: --token-variable NAME.")
+        raise ConfigError(
+            "--url has a password or a token in it.", "Pass its variable: --token-variable NAME."
+        )
     if token_variable and (not token_variable.isidentifier() or token_variable.startswith(PREFIX)):
         # It may be the token itself, and half of those would do as names.
         raise ConfigError(

@@ -62,7 +62,7 @@ class Book:
                 own = psutil.Process()
                 self._processes = {"server": _named(own), "client": _named(_client_of(own))}
             facts = {"host": socket.gethostname(), **self._processes, "seats": list(self._seats)}
-            with suppress(FileNotFoundError):  # another server, the last one, may just have removed the folder
+            with suppress(FileNotFoundError):  # another server's end may just have removed the folder
                 self._put(facts)
                 return
             self._put(facts)

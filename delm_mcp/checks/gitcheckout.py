@@ -52,7 +52,8 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
     name more files than a disk holds.
 
     Raises:
-        InvalidInput: More than `TREE_ENTRIES_MAX` files or `TREE_BYTES_MAX` bytes, or a path that is too long.
+        InvalidInput: More than `TREE_ENTRIES_MAX` files or `TREE_BYTES_MAX` bytes, or a path
+            that is too long.
         CheckUnavailable: git cannot read it.
     """
     try:

@@ -1,8 +1,8 @@
 """What hooks of clients ask over HTTP: whether an agent still has work, and that its task be handed on.
 
 `GET /agents/NAME/due` answers `{"reason", "mark"}` (see `board.gate.Due`), `POST /agents/NAME/release`
-(of any JSON) `{"released": [task]}`. Plain routes beside `/mcp`, because a hook has to be quick and no model reads them:
-as tools they would cost every agent's context.
+(with any JSON) `{"released": [task]}`. Plain routes beside `/mcp`, because a hook has to be quick and no
+model reads them: as tools they would cost every agent's context.
 """
 
 from collections.abc import Awaitable, Callable

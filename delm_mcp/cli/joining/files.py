@@ -117,7 +117,7 @@ def _mode_of(target: Path) -> int:
 
 
 def remove(file: Path, folders: tuple[str, ...]) -> None:
-    """Remove a file that an install made, through links, and the folders that it made, where they are empty."""
+    """Remove a file that an install made, through links, and the folders that it made if they are empty."""
     try:
         Path(os.path.realpath(file)).unlink(missing_ok=True)
     except OSError as error:

@@ -22,8 +22,9 @@ _HARMLESS = re.compile(r"[A-Z][A-Z0-9_]*|(?:Bearer |Basic )?\$?\{[\w:]+\}|\$\w+|
 
 def diff_of(before: str, after: str, names: tuple[str, str]) -> Iterator[str]:
     """The lines of a unified diff, without the credentials in them."""
-    pair = (_NAMED.sub(_masked, text).splitlines() for text in (before, after))
-    return (_without_secrets(visible(line)) for line in difflib.unified_diff(*pair, *names, lineterm=""))
+    old, new = (_NAMED.sub(_masked, text).splitlines() for text in (before, after))
+    lines = difflib.unified_diff(old, new, *names, lineterm="")
+    return (_without_secrets(visible(line)) for line in lines)
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -71,13 +71,16 @@ def test_every_entry_is_tried_and_a_working_one_is_timed(
 ) -> None:
     for name in ("claude", "codex", "opencode"):
         assert run("install", name, "--yes").code == 0
-    found = examined(run, 0)
+    (project / ".delm").mkdir()
+    (project / ".delm" / "board.db").write_text("came with the clone\n" * 50)
+    found = examined(run, 1)
+    assert found["board"]["state"] == "broken"
     for title in ("Claude Code", "Codex", "opencode"):
         assert found[title]["state"] == "ok", found[title]
         assert "with 6 tools" in found[title]["detail"]
         assert f"{COMMAND[0]} stdio" in found[title]["detail"]
     assert str(home / ".codex" / "config.toml") in found["Codex"]["detail"]
-    assert not (project / ".delm").exists()  # the server had a board of its own for this
+        assert "board.db" not in found[title]["detail"]  # the server had a board of its own for this
 
 
 def test_what_is_broken_is_named_with_its_repair(

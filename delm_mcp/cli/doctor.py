@@ -81,7 +81,7 @@ def doctor(
 
     async def main() -> None:
         place = await find_place(board)
-        findings = [*await _machine(), await _board(place), *await _clients(place, trust=trust)]
+        findings = [*await _machine(), await _board(place), *await _clients(trust=trust)]
         if as_json:
             views.print_json([asdict(finding) for finding in findings])
         else:
@@ -160,7 +160,7 @@ async def _board(place: Place) -> Finding:
 # -- the clients ---------------------------------------------------------------------------------
 
 
-async def _clients(place: Place, *, trust: bool) -> list[Finding]:
+async def _clients(*, trust: bool) -> list[Finding]:
     """Every client that is here, in the order of our list; entries that lead to one place share a check."""
     findings: dict[str, list[Finding]] = {name: [] for name in CLIENTS}
     links: list[Link] = []
@@ -172,7 +172,7 @@ async def _clients(place: Place, *, trust: bool) -> list[Finding]:
                 findings[client.name].append(_untried(found))
             else:
                 findings[client.name].append(found)
-    answers = await _reach_all({link.target for link in links}, place)
+    answers = await _reach_all({link.target for link in links})
     for link in links:
         findings[link.client.name].append(_linked(link, answers[link.target]))
     shown = [finding for listed in findings.values() for finding in listed]
@@ -213,9 +213,8 @@ def _is_harmless(link: Link) -> bool:
 
     A cloned repository may name any program, and any URL with any variable of ours in a header.
     """
-    own = link.target.command[:2] in {("delm-mcp", "stdio"), local_server().command}
-    plain = all(name.startswith("DELM_") for name, _ in link.target.variables)
-    return link.scope is Scope.USER or (own and plain)
+    own = link.target.command in {("delm-mcp", "stdio"), local_server().command}
+    return link.scope is Scope.USER or (own and not link.target.variables)
 
 
 def _untried(link: Link) -> Finding:
@@ -252,15 +251,16 @@ def _is_on(plugin: tuple[str, Any]) -> bool:
     return name.startswith("delm@") and bool(on)
 
 
-async def _reach_all(targets: set["Target"], place: Place) -> dict["Target", "Reached | Unreachable"]:
+async def _reach_all(targets: set["Target"]) -> dict["Target", "Reached | Unreachable"]:
     from delm_mcp.cli.joining.reaching import Unreachable, reach
 
     answers: dict[Target, Reached | Unreachable] = {}
     folder = project_root(Path.cwd())
 
     async def ask(target: "Target", spare: Path) -> None:
+        # A board of its own: on the folder's, which may have been cloned too, it would run waiting checks.
         try:
-            answers[target] = await reach(target, folder, place.board if place.board.exists() else spare)
+            answers[target] = await reach(target, folder, spare)
         except Unreachable as error:
             answers[target] = error
 

@@ -101,7 +101,7 @@ async def reach(target: Target, folder: Path, spare_board: Path) -> Reached:
 
     Args:
         folder: Where the client would be started.
-        spare_board: A board for a server that would otherwise make one where none is.
+        spare_board: A board for a server that is started, unless its entry names one.
 
     Raises:
         Unreachable: Says what stands in the way.

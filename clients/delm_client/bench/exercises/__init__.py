@@ -1,0 +1,1 @@
+"""Small programs to write or repair until their tests pass."""

@@ -1,0 +1,1 @@
+"""LongBench-v2, Multi-Document QA."""

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from delm_client import demo as demos
 from delm_client import screen, terminal
+from delm_client.bench import cli as benchmarks
 from delm_client.git import GitError
 from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
@@ -63,6 +64,10 @@ class Picture:
         except OSError as error:
             self.path = None
             scene.notes.append(f"The picture could not be saved: {_plain(error)}")
+
+
+app.command("bench", help=benchmarks.BENCH_HELP)(benchmarks.bench)
+app.command("compare")(benchmarks.compare)
 
 
 @app.callback()

@@ -6,12 +6,13 @@ The harness makes the calls of the board: it claims, reads the news, hands the m
 names, puts the model's note into `propose_update` with each quote as evidence, and shows the model why the
 board refused it. The model does all that takes judgement: what a part establishes, which passages show it,
 whether a peer's note may be relied on, which notes to unfold, what to read again, and the letter. It is asked
-in the same words in every topology (`reader.py`); what differs here is only who gets which part, what is known
-before reading it, and what has to be mended before others see it. Coding agents call the board themselves;
-here a model without tool calls can take part, and every token is the task's.
+in the same words in every topology (`reader.py`); what differs here is only who gets which part, what is
+known before reading it, and what has to be mended before others see it. Coding agents call the board
+themselves; here a model without tool calls can take part, and every token is the task's.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class Agent:
 
     Attributes:
         replies: The model's reply behind each answer that this agent proposed, by entry.
+        notes: What the board said to its notes: how many were admitted, rejected, or left to peers (pending).
     """
 
     def __init__(self, board: Session, reader: Reader, parts: Sequence[Part]) -> None:
@@ -60,6 +62,7 @@ class Agent:
         self._notes = ""
         self._seen = 0
         self.replies: dict[str, str] = {}
+        self.notes: Counter[str] = Counter()
 
     async def work(self) -> None:
         """Claim and do tasks until the run is over.
@@ -139,6 +142,7 @@ class Agent:
         if answer["state"] == "rejected" and any("secret" in reason for reason in answer["reasons"]):
             # The text itself looks as if a key stood in it: nothing that the model could mend.
             answer = await self._board.call("propose_update", **call | {"raw": ""})
+        self.notes[answer["state"]] += 1
         return answer
 
     # -- the answer ------------------------------------------------------------------------------
@@ -196,7 +200,7 @@ class Agent:
         page = await self._board.call(
             "read_context", entries=wanted, level=level, budget_tokens=PAGE_TOKENS, agent=self._name
         )
-        return f"\n{page['text']}"
+        return f"\n{page.get('text', '')}"
 
     # -- the context -----------------------------------------------------------------------------
 
@@ -207,8 +211,8 @@ class Agent:
             page = await self._board.call(
                 "read_context", since=self._seen, budget_tokens=PAGE_TOKENS, agent=self._name
             )
-            self._notes += page["text"]
-            self._seen, more = page["version_read"], bool(page.get("more"))
+            self._notes += page.get("text", "")  # empty values are left out of answers
+            self._seen, more = page.get("version_read", self._seen), bool(page.get("more"))
         return self._notes
 
     async def _live(self, kind: str) -> list[dict[str, Any]]:
@@ -233,7 +237,7 @@ async def live_entries(board: Session, kind: str, agent: str = "", run: str = ""
             "read_context", kind=kind, since=since, budget_tokens=PAGE_TOKENS, agent=agent, run=run
         )
         found |= {item["entry"]: item for item in page.get("items", ())}
-        since, more = page["version_read"], bool(page.get("more"))
+        since, more = page.get("version_read", since), bool(page.get("more"))
     return [item for item in found.values() if item["state"] == "admitted"]
 
 

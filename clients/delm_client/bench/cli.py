@@ -49,7 +49,8 @@ BENCH_HELP = "\n\n".join(
         "Everything is kept in one folder. Ctrl-C or a kill loses nothing that is finished: "
         "--resume FOLDER runs what is left, and what could not be run.",
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
-        '--base-url. Needs the extra: pip install "delm-mcp\\[bench]".',
+        "--base-url. scripted:reader stands in for a model, to try the harness. "
+        'Needs the extra: pip install "delm-mcp\\[bench]".',
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
         "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",

@@ -97,6 +97,8 @@ class Wanted:
 
     def known(self) -> None:
         """Raises BenchError where the name or the address is none."""
+        if self.provider == SCRIPTED:
+            return
         if self.provider not in KEYS or not self.model:
             known = ", ".join(f"{provider}:NAME" for provider in KEYS)
             raise BenchError(
@@ -111,7 +113,8 @@ class Wanted:
     def key(self) -> str:
         """The key. Raises BenchError where it is not set."""
         self.known()
-        variable = self.key_env or ("" if self.base_url else KEYS[self.provider])
+        own = self.base_url or self.provider == SCRIPTED
+        variable = self.key_env or ("" if own else KEYS[self.provider])
         key = os.environ.get(variable, "") if variable else "no-key-needed"
         if not key:
             raise BenchError(
@@ -124,7 +127,7 @@ class Wanted:
         """What so many tokens cost in USD; None where nobody knows."""
         if self.price is not None:
             return self.price.cost(usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
-        if self.base_url:
+        if self.base_url or self.provider == SCRIPTED:
             return None  # the provider's prices say nothing about somebody else's server
         from genai_prices import calc_price
 

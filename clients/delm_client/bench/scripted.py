@@ -1,9 +1,9 @@
 """A scripted model for the benchmarks: what stands in for a model where none can be reached.
 
 It speaks OpenAI's and Anthropic's protocols over real HTTP on loopback, from a thread of its own. Its reader
-quotes the sentence of a part that shares most words with the question, and chooses the answer that shares most
-words with the notes. It shows that harness, board and accounting work; it shows nothing about models, and calls
-itself `scripted-...`, by which every result made with it is marked.
+quotes the sentence of a part that shares most words with the question, and chooses the answer that shares
+most words with the notes. It shows that harness, board and accounting work; it shows nothing about models,
+and calls itself `scripted-...`, by which every result made with it is marked.
 """
 
 import json
@@ -60,7 +60,7 @@ def _note(part: str, asked: set[str]) -> dict[str, Any]:
 
 
 def _choice(prompt: str) -> str:
-    text = _words(prompt.split("<text>")[-1].split("</text>")[0])
+    text = _words(prompt.rpartition("<text>")[2].partition("</text>")[0])
     choices = _CHOICE.findall(prompt)
     letter = max(choices, key=lambda pair: len(_words(pair[1]) & text))[0] if choices else "A"
     return f"The correct answer is ({letter})"

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -74,7 +73,7 @@ class Outcome:
         reply: The reply that is graded; empty when there is none, which is wrong.
         replies: With `independent`, each agent's own.
         ended: `answered`, or why there is no answer.
-        board: With `delm`, what the board counted.
+        board: With `delm`, the run on its board, and how many notes it admitted and rejected.
     """
 
     reply: str
@@ -222,8 +221,7 @@ async def _delm(scene: Scene) -> Outcome:
             for agent in agents:
                 group.start_soon(agent.work)
         answers = await live_entries(sessions[0], "answer", run=run)
-    counted = await anyio.to_thread.run_sync(partial(_told, scene.folder, "status", "--json", board=board))
-    facts = {"run": run, "status": json.loads(counted)}
+    facts = {"run": run, "notes": dict(sum((agent.notes for agent in agents), Counter[str]()))}
     if not answers:
         return Outcome("", "the run ended without an admitted answer", board=facts)
     replies = {entry: reply for agent in agents for entry, reply in agent.replies.items()}

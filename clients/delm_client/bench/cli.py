@@ -144,14 +144,14 @@ def bench(
         wanted.known()
         _refuse_blind_caps(wanted, item_caps, run_caps)
         left = _left(folder, questions)
-        out.print(str(estimate(left, plan, wanted)), highlight=False)
+        (out if dry_run else err).print(str(estimate(left, plan, wanted)), highlight=False, soft_wrap=True)
         if dry_run:
             return
         wanted.key()
         if folder is None:
             config = _config(name, data, domain, seed, questions, plan, wanted)
             folder = Folder.create((into or _default_folder(name, plan)).resolve(), config)
-        out.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
         with _model(wanted) as asked:
             whole = _run(folder, questions, plan, asked)
         found = results(folder)

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,6 +18,7 @@ from delm_client.bench.errors import BenchError, ExtraMissing
 from delm_client.bench.limits import Call
 
 if TYPE_CHECKING:
+    import httpx2
     from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models import Model as Library
     from pydantic_ai.settings import ModelSettings
@@ -160,12 +161,15 @@ def insist() -> None:
 
 
 class Model:
-    """A model that is ready to be asked. Many may ask at once."""
+    """A model that is ready to be asked. Many may ask at once; leaving it as a context closes its
+    connections.
+    """
 
     def __init__(self, wanted: Wanted) -> None:
         insist()
         self.wanted = wanted
-        self._library = _library(wanted, wanted.key())
+        self._http = _http(wanted)
+        self._library = _library(wanted, wanted.key(), self._http)
         self._settings: ModelSettings = {
             "framing_announcement": "never",
             "max_tokens": wanted.max_tokens,
@@ -176,6 +180,12 @@ class Model:
         if wanted.temperature is not None:
             self._settings["temperature"] = wanted.temperature
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
     async def ask(self, instructions: str, prompt: str) -> Said:
         """Ask once; what can be tried again is, with growing waits.
 
@@ -185,14 +195,17 @@ class Model:
         """
         from pydantic_ai.exceptions import UnexpectedModelBehavior
 
+        # What the libraries trip over, when a body is not in the provider's form, is not always an error of
+        # their own.
+        malformed = (UnexpectedModelBehavior, TypeError, ValueError, LookupError, AttributeError)
         begun = time.monotonic()
         for attempt in range(MALFORMED_RETRIES + 1):
             try:
                 response = await self._request(instructions, prompt)
-            except UnexpectedModelBehavior as error:
+            except malformed as error:
                 if attempt == MALFORMED_RETRIES:
                     raise ModelBroke(
-                        f"{self.wanted.name} gave {attempt + 1} answers that are none: {error}"
+                        f"{self.wanted.name} gave {attempt + 1} answers that are none: {_short(error)}"
                     ) from error
                 await anyio.sleep(0.05 * 4**attempt)
             except Exception as error:
@@ -254,15 +267,19 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + " ..."
 
 
-def _library(wanted: Wanted, key: str) -> "Library[Any]":
-    """pydantic-ai's model. A proxy from the environment is not asked to reach its own loopback."""
+def _http(wanted: Wanted) -> "httpx2.AsyncClient":
+    """A proxy from the environment is not asked to reach its own loopback."""
     import httpx2
     from pydantic_ai.models import create_async_httpx2_client
 
     transport = None
     if _is_loopback(wanted.base_url):
         transport = httpx2.AsyncHTTPTransport(verify=wanted.base_url.startswith("https:"))
-    http = create_async_httpx2_client(transport=transport)
+    return create_async_httpx2_client(transport=transport)
+
+
+def _library(wanted: Wanted, key: str, http: "httpx2.AsyncClient") -> "Library[Any]":
+    """pydantic-ai's model."""
     url = wanted.base_url or None
     if wanted.provider == "anthropic":
         from pydantic_ai.models.anthropic import AnthropicModel

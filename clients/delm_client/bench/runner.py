@@ -90,7 +90,7 @@ async def run(
     try:
         if left:
             meter.check()
-        async with anyio.create_task_group() as group:
+        async with model, anyio.create_task_group() as group:
             for question in left:
                 group.start_soon(one, question)
     except* (OverLimit, ModelRefused) as errors:

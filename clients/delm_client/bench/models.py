@@ -193,26 +193,23 @@ class Model:
             ModelBroke: It gave no answer.
             ModelRefused: It never will.
         """
-        from pydantic_ai.exceptions import UnexpectedModelBehavior
-
-        # What the libraries trip over, when a body is not in the provider's form, is not always an error of
-        # their own.
-        malformed = (UnexpectedModelBehavior, TypeError, ValueError, LookupError, AttributeError)
         begun = time.monotonic()
         for attempt in range(MALFORMED_RETRIES + 1):
             try:
                 response = await self._request(instructions, prompt)
-            except malformed as error:
-                if attempt == MALFORMED_RETRIES:
-                    raise ModelBroke(
-                        f"{self.wanted.name} gave {attempt + 1} answers that are none: {_short(error)}"
-                    ) from error
-                await anyio.sleep(0.05 * 4**attempt)
             except Exception as error:
-                raise self._told(error) from error
+                if _refuses_temperature(error):  # newer than the library's list of those that do
+                    self._settings.pop("temperature", None)
+                elif not _malformed(error):
+                    raise self._told(error) from error
+                elif attempt == MALFORMED_RETRIES:
+                    many = f"{self.wanted.name} gave {attempt + 1} answers that are none"
+                    raise ModelBroke(f"{many}: {_short(error)}") from error
+                else:
+                    await anyio.sleep(0.05 * 4**attempt)
             else:
                 return self._said(response, time.monotonic() - begun)
-        raise AssertionError("unreachable")
+        raise ModelBroke(f"{self.wanted.name} gave no answer.")
 
     async def _request(self, instructions: str, prompt: str) -> "ModelResponse":
         from pydantic_ai.direct import model_request
@@ -257,9 +254,24 @@ class Model:
             return ModelRefused(f"There is no {name} there: {_short(error)}")
         if isinstance(error, exceptions.ModelQuotaExceededError):
             return ModelRefused(f"{name}: the account's quota is used up: {_short(error)}")
+        if isinstance(error, exceptions.ModelConnectionError):
+            where = self.wanted.base_url or "its provider"
+            return ModelRefused(f"{name} cannot be reached at {where}, in {SDK_RETRIES + 1} attempts.")
         if isinstance(error, exceptions.AgentRunError | OSError):
             return ModelBroke(f"{name} gave no answer: {_short(error)}")
         raise error
+
+
+def _malformed(error: Exception) -> bool:
+    """Whether the body was not in the provider's form: not always an error of the library's own."""
+    from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
+
+    tripped = (UnexpectedModelBehavior, TypeError, ValueError, LookupError, AttributeError)
+    return isinstance(error, tripped) or type(error) is ModelAPIError
+
+
+def _refuses_temperature(error: Exception) -> bool:
+    return getattr(error, "status_code", None) == 400 and "temperature" in str(getattr(error, "body", ""))
 
 
 def _short(error: Exception) -> str:

@@ -21,7 +21,7 @@ PRICE = Price.parse("0.5/0.05/3")
 async def test_cached_tokens_are_counted_and_priced_apart(
     provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage: dict[str, Any] = {
+    usages: dict[str, dict[str, Any]] = {
         "openai": {
             "prompt_tokens": 1000,
             "completion_tokens": 100,
@@ -29,12 +29,12 @@ async def test_cached_tokens_are_counted_and_priced_apart(
             "prompt_tokens_details": {"cached_tokens": 400},
         },
         "anthropic": {"input_tokens": 600, "cache_read_input_tokens": 400, "output_tokens": 100},
-    }[provider]
+    }
     answer = Scripted.answer
 
     def with_usage(self: Scripted, path: str, body: dict[str, Any]) -> tuple[int, str]:
         status, text = answer(self, path, body)
-        return status, json.dumps({**json.loads(text), "usage": usage})
+        return status, json.dumps({**json.loads(text), "usage": usages[provider]})
 
     monkeypatch.setattr(Scripted, "answer", with_usage)
     with scripted(lambda _: "Yes.") as model:

@@ -18,6 +18,7 @@ from typing import Any
 Script = Callable[[str], str]
 """The prompt in, the reply out."""
 NAME = "scripted-reader"
+QUOTE_MAX = 300
 CACHED_SHARE = 0.5
 """What part of its input tokens it says came from a cache."""
 
@@ -27,6 +28,7 @@ _QUESTION = re.compile(
 )
 _UNREAD = re.compile(r"nobody has read yet: ([\d, ]+)\.")
 _CHOICE = re.compile(r"^\(([A-D])\) (.*)$", re.M)
+_POINTING = re.compile(r"^\W*(?:this|that|these|those|it|they|he|she|here|above|below)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
 
 
@@ -55,7 +57,10 @@ def _words(text: str) -> set[str]:
 
 def _note(part: str, asked: set[str]) -> dict[str, Any]:
     sentences = [each.strip() for each in re.split(r"(?<=[.!?])\s+", part) if each.strip()]
-    best = max(sentences, key=lambda each: len(_words(each) & asked))[:300]
+    alone = [each for each in sentences if not _POINTING.search(each)] or sentences
+    best = max(alone, key=lambda each: len(_words(each) & asked))
+    if len(best) > QUOTE_MAX:
+        best = best[:QUOTE_MAX].rpartition(" ")[0] or best
     return {"gist": best, "summary": f"- {best}", "quotes": [best]}
 
 

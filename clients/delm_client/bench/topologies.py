@@ -242,9 +242,10 @@ def _opened(scene: Scene, board: Path) -> str:
     policy = scene.folder / "policy.toml"
     # At four characters a token, so that a gist which is a little long is not refused for it.
     gist_tokens = min(1000, max(10, round(1.2 * scene.habits.gist_tokens)))
+    # Whoever gives a part up has mended its note as often as it may; nobody else need read it again.
     policy.write_text(
         f'preset = "{scene.policy}"\n\n[limits]\ngist_tokens = {gist_tokens}\n'
-        f"max_rounds = {scene.habits.rounds + 2}\n",
+        f"max_rounds = {scene.habits.rounds + 2}\nmax_attempts = 1\n",
         encoding="utf-8",
     )
     goal = f"Choose the right answer to this question about the documents:\n{scene.question.shown()}"

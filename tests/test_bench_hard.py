@@ -30,11 +30,18 @@ def test_a_model_that_fails_every_fifth_call_loses_no_item(topology: str, tmp_pa
     assert len(model.asked) > results["spent"]["calls"]
 
 
-def test_a_model_that_falls_silent_every_fifth_call_ends_every_item(tmp_path: Path) -> None:
-    with scripted(trouble=every(5, "silent")) as model:
-        results = ran(questions(tmp_path, "ABCD"), tmp_path / "run", model, "-n", "2")
-    assert results["overall"]["total"] == 4
-    assert results["answered"] >= 1
+def test_a_model_that_falls_silent_is_asked_for_its_notes_again_but_not_for_its_answer(
+    tmp_path: Path,
+) -> None:
+    def script(prompt: str) -> str:
+        note_at_first = "<part>" in prompt and "Your reply before" not in prompt
+        answer = "Please read the following text" in prompt and "report 2" in prompt
+        return "" if note_at_first or answer else reader(prompt)
+
+    with scripted(script) as model:
+        results = ran(questions(tmp_path), tmp_path / "run", model, "-n", "2")
+    assert (results["overall"]["right"], results["overall"]["total"], results["answered"]) == (1, 2, 1)
+    assert len(calls(tmp_path / "run", "q1")) == 2 * PARTS + 2
 
 
 @contextmanager

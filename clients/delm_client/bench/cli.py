@@ -1,43 +1,36 @@
 """`delm-run bench` and `delm-run compare`."""
 
-import hashlib
 import json
-import platform
-import random
 import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
 from rich.console import Console
 
-from delm_client.bench import registry
+from delm_client.bench import jobs
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
-from delm_client.bench.errors import BenchError, DataError
+from delm_client.bench.errors import BenchError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark, Question
+from delm_client.bench.items import Question
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.reader import Habits
 from delm_client.bench.results import results, show, spent_words
-from delm_client.bench.runner import DONE, Plan, Progress, run
+from delm_client.bench.runner import Plan, Progress, run
 from delm_client.bench.scripted import scripted
 from delm_client.bench.topologies import Topology
 
 out = Console()
 err = Console(stderr=True)
-PACKAGES = ("delm-mcp", "mcp", "pydantic-ai-slim", "genai-prices", "openai", "anthropic", "google-genai")
 
 BENCH_HELP = "\n\n".join(
     [
@@ -116,51 +109,18 @@ def bench(
         run_caps.refuse_nothing("the run")
         insist()
         if resume is not None:
-            folder: Folder | None = Folder.open(resume.resolve())
-            assert folder is not None  # noqa: S101  # for mypy
-            plan, wanted = _of_config(folder.config)
-            plan = replace(plan, item_caps=item_caps, run_caps=run_caps, at_once=at_once)
-            wanted = replace(wanted, base_url=base_url or wanted.base_url, key_env=key_env or wanted.key_env)
-            questions = _the_same(folder.config)
+            job = jobs.resumed(resume, base_url, key_env)
         else:
-            folder = None
             habits = Habits(gist_tokens, not no_hierarchy, rounds, chunk_tokens, context_tokens)
-            if policy not in ("open", "standard", "strict"):
-                raise BenchError(f"--policy {policy!r} is none; there are: open, standard, strict.")
-            if topology in (Topology.SINGLE, Topology.DIRECT):
-                agents = 1
-            plan = Plan(
-                topology, agents, "open" if no_verify else policy, habits, item_caps, run_caps, at_once
-            )
-            wanted = Wanted(
-                model,
-                base_url,
-                key_env,
-                temperature if temperature >= 0 else None,
-                max_tokens,
-                price=Price.parse(price) if price else None,
-            )
-            questions = _drawn(_questions(name, data, domain), limit, seed)
-        wanted.known()
-        _refuse_blind_caps(wanted, item_caps, run_caps)
-        left = _left(folder, questions)
-        (out if dry_run else err).print(str(estimate(left, plan, wanted)), highlight=False, soft_wrap=True)
-        if dry_run:
-            return
-        wanted.key()
-        if folder is None:
-            config = _config(name, data, domain, seed, questions, plan, wanted)
-            folder = Folder.create((into or _default_folder(name, plan)).resolve(), config)
-        err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
-        with _model(wanted) as asked:
-            whole = _run(folder, questions, plan, asked)
-        found = results(folder)
-        folder.save("results.json", found)
-        if as_json:
-            print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
-        else:
-            show(out, found)
-        if not whole:
+            team = jobs.Team(topology, agents, "open" if no_verify else policy)
+            warmth = temperature if temperature >= 0 else None
+            priced = Price.parse(price) if price else None
+            wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
+            job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
+        job = job.within(item_caps, run_caps, at_once)
+        forecast = str(estimate(job.left(), job.plan, job.wanted))
+        (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
+        if not dry_run and not _conducted(job, as_json=as_json):
             raise typer.Exit(1)
 
 
@@ -180,6 +140,22 @@ def compare(
             print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
         else:
             show_comparison(out, found)
+
+
+def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
+    """Run the job, print its results, and tell whether every item was run."""
+    job.wanted.key()
+    folder = job.opened()
+    err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
+    with _model(job.wanted) as asked:
+        whole = _run(folder, job.questions, job.plan, asked)
+    found = results(folder)
+    folder.save("results.json", found)
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
+    else:
+        show(out, found)
+    return whole
 
 
 @contextmanager
@@ -226,107 +202,6 @@ def _tell(progress: Progress) -> None:
     line += f", {progress.broken} could not be run" if progress.broken else ""
     line += f"; {60 * rate:.1f} items/min, {open_ / rate / 60:.0f} min left; " if rate else "; "
     err.print(line + spent_words(progress.meter.spent.as_json()), highlight=False, soft_wrap=True)
-
-
-# -- what is asked for ---------------------------------------------------------------------------
-
-
-def _questions(name: str, data: Path | None, domain: str) -> list[Question]:
-    benchmark = registry.named(name)
-    if benchmark is not Benchmark.LONGBENCH:
-        raise DataError(
-            f"{benchmark} cannot be run by this command yet; there is longbench. "
-            f"`python -m delm_client.bench {benchmark}` checks its data."
-        )
-    loaded = registry.load(name, data, domain=domain)
-    return [item for item in loaded if isinstance(item, Question)]
-
-
-def _drawn(questions: list[Question], limit: int, seed: int) -> list[Question]:
-    if not limit or limit >= len(questions):
-        return questions
-    chosen = random.Random(seed).sample(range(len(questions)), limit)  # noqa: S311  # not a secret
-    return [questions[index] for index in sorted(chosen)]
-
-
-def _left(folder: Folder | None, questions: Sequence[Question]) -> list[Question]:
-    ready = folder.items() if folder else {}
-    return [each for each in questions if ready.get(each.id, {}).get("state") != DONE]
-
-
-def _refuse_blind_caps(wanted: Wanted, *caps: Caps) -> None:
-    if any(cap.cost_usd is not None for cap in caps) and not wanted.priced():
-        raise BenchError(
-            f"No price of {wanted.name} is known, so its cost cannot be capped. "
-            "Name one with --price INPUT/CACHED/OUTPUT, or cap tokens or calls."
-        )
-
-
-def _default_folder(name: str, plan: Plan) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path(f"{name}-{plan.topology}-{stamp}")
-
-
-# -- the configuration ---------------------------------------------------------------------------
-
-
-def _config(
-    name: str,
-    data: Path | None,
-    domain: str,
-    seed: int,
-    questions: Sequence[Question],
-    plan: Plan,
-    wanted: Wanted,
-) -> dict[str, Any]:
-    return {
-        "benchmark": name,
-        "data": str(data.resolve()) if data else "",
-        "data_sha256": _digest(data) if data else "",
-        "domain": domain,
-        "items": [question.id for question in questions],
-        "plan": asdict(plan),
-        "model": asdict(wanted),
-        "seeds": {"items": seed, "bootstrap": 0, "sampling": None},
-        "command": shlex.join(["delm-run", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **dict(_versions())},
-        "machine": platform.platform(),
-    }
-
-
-def _of_config(config: Mapping[str, Any]) -> tuple[Plan, Wanted]:
-    plan, model = dict(config["plan"]), dict(config["model"])
-    plan["topology"] = Topology(plan["topology"])
-    plan["habits"] = Habits(**plan["habits"])
-    plan["item_caps"], plan["run_caps"] = Caps(**plan["item_caps"]), Caps(**plan["run_caps"])
-    model["price"] = Price(**model["price"]) if model["price"] else None
-    return Plan(**plan), Wanted(**model)
-
-
-def _the_same(config: Mapping[str, Any]) -> list[Question]:
-    """The items that the run began with. Raises DataError where the data are others now."""
-    data = Path(config["data"]) if config["data"] else None
-    if data is not None and data.is_file() and _digest(data) != config["data_sha256"]:
-        raise DataError(f"{data} is not the file any more that this run began with: its content changed.")
-    by_id = {each.id: each for each in _questions(config["benchmark"], data, config["domain"])}
-    missing = [key for key in config["items"] if key not in by_id]
-    if missing:
-        raise DataError(f"The data no longer have the item {missing[0]} that this run began with.")
-    return [by_id[key] for key in config["items"]]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
 
 
 @contextmanager

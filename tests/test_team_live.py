@@ -119,7 +119,7 @@ def test_hostile_text_steers_no_terminal_and_is_no_markup(columns: int) -> None:
         (Holds("T1", "work", "Mend it"), "works on T1: Mend it"),
         (Holds("T2", "verify", "Judge E1"), "verifies under T2: Judge E1"),
         (Holds(), None),
-        (Ended(-9, "killed"), "ended: signal 9 (killed)"),
+        (Ended(-9, "killed"), "ended: killed by SIGKILL (killed)"),
         (Ended(0), "ended: exit code 0"),
         (Entered("E1", "fact", "admitted", "quoted", "It is so"), "E1 fact admitted (quoted): It is so"),
         (Entered("E2", "fact", "rejected", "", "It is", "novel: E1"), "E2 fact rejected: novel: E1"),

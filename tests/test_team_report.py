@@ -132,7 +132,7 @@ def test_the_figures_are_also_there_for_programs(tmp_path: Path) -> None:
     claude, codex = found["agents"]
     assert (claude["cost_usd"], codex["cost_usd"], codex["cost_usd_at_least"]) == (0.25, None, 0)
     assert (claude["working_s"], claude["waiting_s"], claude["gone_s"]) == (30, 59, 10)
-    assert (codex["verifying_s"], codex["attempts"], codex["ended"]) == (30, 2, f"signal 15 ({CALM})")
+    assert (codex["verifying_s"], codex["attempts"], codex["ended"]) == (30, 2, f"killed by SIGTERM ({CALM})")
     total = found["total"]
     assert (total["input_tokens"], total["cost_usd"], total["cost_usd_at_least"]) == (1500, None, 0.25)
     assert total["waiting_share"] == pytest.approx(112 / 172, abs=0.0001)
@@ -302,4 +302,4 @@ def test_the_end_of_an_agent_says_how_it_ended() -> None:
     page, _ = both(
         facts(), told([(1, "claude-1", Started("claude", 1, 1)), (2, "claude-1", Ended(-9, "killed"))])
     )
-    assert "ended: signal 9 (killed)" in page
+    assert "ended: killed by SIGKILL (killed)" in page

@@ -22,6 +22,9 @@ from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
 from delm_client.scene import Scene
 from delm_client.session import BoardError
+from delm_client.simulate.cli import HELP as SIMULATE_HELP
+from delm_client.simulate.cli import simulate
+from delm_client.team import cli as teams
 from delm_client.words import plural
 
 app = typer.Typer(
@@ -30,8 +33,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Launch a team of agents on a DeLM board.\n\n"
-    "Try [bold]delm-run demo[/]: no model and no key are needed.",
+    "Try [bold]delm-run demo[/]: no model and no key are needed. With agents of your own: "
+    '[bold]delm-run team "fix the failing tests" --agents claude:2[/].',
 )
+teams.add_to(app)
 out = Console()
 err = Console(stderr=True)
 
@@ -184,6 +189,9 @@ async def _show(scene: Scene, *, picture: Picture) -> None:
                 await anyio.sleep(0.2)
     finally:
         picture.save(scene)  # however the run ends, there is a picture
+
+
+app.command(help=SIMULATE_HELP)(simulate)
 
 
 def main() -> None:

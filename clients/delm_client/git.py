@@ -6,25 +6,32 @@ from pathlib import Path
 
 NAME = "delm-run"
 MAIL = "delm-run@localhost"
+ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"}
+"""What would make git look at another repository than the folder's, when it was git that started us."""
 
 
 class GitError(Exception):
     """git said no; the text is what it said."""
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, **variables: str) -> str:
     """Run git and return what it printed.
+
+    Args:
+        variables: More of its environment, such as GIT_INDEX_FILE.
 
     Raises:
         GitError: It failed, or is not installed.
     """
     env = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ELSEWHERE},
+        "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_AUTHOR_NAME": NAME,
         "GIT_AUTHOR_EMAIL": MAIL,
         "GIT_COMMITTER_NAME": NAME,
         "GIT_COMMITTER_EMAIL": MAIL,
+        **variables,
     }
     try:
         done = subprocess.run(
@@ -33,6 +40,7 @@ def git(folder: Path, *words: str) -> str:
             env=env,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=120,
             check=False,
         )

@@ -1,4 +1,7 @@
-"""A connection to a board: MCP over the standard input and output of a `delm-mcp stdio` of our own."""
+"""A connection to a board: MCP over the standard input and output of a `delm-mcp stdio` of our own.
+
+The MCP SDK takes most of a second to import, so only who calls a board does.
+"""
 
 import os
 import shlex
@@ -7,12 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.shared.exceptions import MCPError
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 
 class BoardError(Exception):
@@ -47,7 +50,7 @@ def server_name() -> str:
 class Session:
     """Calls the board's tools; answers are the structured form."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: "Client") -> None:
         self._client = client
         # One call at a time: an agent is one worker, and answers then come in the order of its work.
         self._lock = anyio.Lock()
@@ -58,6 +61,8 @@ class Session:
         Raises:
             BoardError: The board refused it.
         """
+        from mcp.shared.exceptions import MCPError
+
         async with self._lock:
             try:
                 result = await self._client.call_tool(tool, arguments)
@@ -81,6 +86,9 @@ async def connected(
         principal: Under which name the agent is accountable; declared, not proven.
         extra: More variables for the server.
     """
+    from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
     program, *words = server_command()
     parameters = StdioServerParameters(
         command=program,

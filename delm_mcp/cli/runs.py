@@ -1,6 +1,8 @@
 """`init`, `status`, `cancel` and `retract`: runs, as their owner sees them."""
 
+import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,7 +171,9 @@ def _from_file(path: Path | None) -> list[NewTask]:
 def status(
     board: BoardFile = None,
     run_name: RunName = "",
-    watch: Annotated[bool, typer.Option("--watch", help="A live view, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="A live view, until Ctrl-C; with --json a line for each change.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show the board: its store, its runs, who works on what, and what was verified last."""
@@ -177,7 +181,7 @@ def status(
     async def main() -> None:
         async with opened(board) as served:
             if watch:
-                await _watch(served, run_name)
+                await (_stream(served, run_name) if as_json else _watch(served, run_name))
                 return
             seen = await _look(served, run_name)
             if as_json:
@@ -215,6 +219,29 @@ async def _watch(served: Served, run_name: str) -> None:
             live.update(views.board(await _look(served, run_name)), refresh=True)
             await served.board.store.wait(cursor, 1.0)
             await anyio.sleep(0.1)  # so that a busy board is drawn ten times a second at most
+
+
+async def _stream(served: Served, run_name: str) -> None:
+    """Print a line of JSON whenever something has changed but the time that passed."""
+    told: Any = None
+    while True:
+        cursor = served.board.store.committed()
+        seen = await _look(served, run_name)
+        if (settled := _settled(seen)) != told:
+            told = settled
+            sys.stdout.write(json.dumps(seen) + "\n")  # ASCII, so that nothing in it steers a terminal
+            sys.stdout.flush()
+        await served.board.store.wait(cursor, 1.0)
+        await anyio.sleep(0.1)
+
+
+def _settled(value: Any) -> Any:
+    """The values of a status without those that change by themselves."""
+    if isinstance(value, dict):
+        return {
+            key: _settled(item) for key, item in value.items() if key not in {"seen_s_ago", "lease_left_s"}
+        }
+    return [_settled(item) for item in value] if isinstance(value, list) else value
 
 
 def cancel(

@@ -57,6 +57,7 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
                 "agent": agent.name,
                 "principal": agent.principal,
                 "live": is_live(agent, op.now, limits),
+                "seen_at": agent.seen_at,
                 "seen_s_ago": round(op.now - agent.seen_at, 1),
                 "task": next(
                     (t.label for t in tasks if t.agent == agent.name and t.state is TaskState.LEASED), ""
@@ -91,6 +92,8 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
                 "reason": entry.reason,
                 "proposed_at": entry.proposed_at,
                 "decided_at": entry.decided_at,
+                "commit": entry.commit,
+                "admitted_as": entry.admitted_as,
             }
             for entry in entries
         ],

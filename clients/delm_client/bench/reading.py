@@ -29,8 +29,7 @@ def rows(path: Path) -> list[Row]:
     JSON may be a list of objects, or an object of objects (the official form of `preds.json`).
 
     Raises:
-        DataError: It is not there, not readable, empty, or something else; with line and column where it is
-            text.
+        DataError: It is not there, not readable, empty, or something else; names line and column.
         ExtraMissing: It is Parquet and nothing that reads Parquet is installed.
     """
     return rows_of(path, _content(path))

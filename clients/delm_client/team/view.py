@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
+from signal import Signals
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -328,5 +329,13 @@ def _values(what: Any) -> dict[str, Any]:
 
 def exit_text(what: Ended) -> str:
     """How a process ended, for people."""
-    how = f"signal {-what.code}" if what.code < 0 else f"exit code {what.code}"
+    how = f"killed by {signal_name(-what.code)}" if what.code < 0 else f"exit code {what.code}"
     return f"{how} ({what.reason})" if what.reason else how
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called, such as `SIGKILL`."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -114,9 +114,7 @@ def _is_folder(clone: Path, url: str) -> None:
 
 
 def _texts(root: Path, names: Iterable[str]) -> Mapping[str, str]:
-    """The files by their names. Raises DataError where one is missing, leads out of its folder, or is no
-    text.
-    """
+    """The files by name. Raises DataError where one is missing, is no text, or leads out of its folder."""
     texts: dict[str, Any] = {}
     for name in names:
         path = root / name

@@ -74,9 +74,7 @@ def _humaneval(row: Row, text: dict[str, str]) -> Exercise:
 
 
 def _humaneval_tests(row: Row, text: dict[str, str]) -> str:
-    """Upstream runs program and tests in one namespace: the tests may use what the prompt imports and
-    defines.
-    """
+    """Upstream runs all of it in one namespace: the tests may use what the prompt imports and defines."""
     entry, prompt = text["entry_point"], _parsed(row, text["prompt"])
     imports = [ast.unparse(node) for node in prompt.body if isinstance(node, ast.Import | ast.ImportFrom)]
     needed = _defined(prompt) & _used(_parsed(row, text["test"])) | {entry}
@@ -131,8 +129,7 @@ def _mbpp_tests(setup: Iterable[str], tests: Iterable[tuple[str, list[str]]]) ->
     """One test for each assertion.
 
     Each imports what it needs itself: some of the functions are called `test_...`, and in the module pytest
-    would
-    take them for tests.
+    would take them for tests.
     """
     parts = ["\n".join(setup)]
     for number, (test, names) in enumerate(tests, 1):

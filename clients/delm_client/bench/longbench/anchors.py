@@ -23,6 +23,7 @@ _PIECE = re.compile(
     rf"(?P<space>\s[\s{_INVISIBLE}]*)|(?P<ascii>[!-,.-~](?: ?[!-,.-~])*(?![^\x00-\x7f]))|(?P<one>.)",
     re.DOTALL,
 )
+_ENDS = re.compile(rf"\A[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+\Z")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad](?:[^\S\n]*\n\s*)?(?=[^\W\d_])")
 _PLAIN = str.maketrans(
     {
@@ -44,9 +45,7 @@ class Selector(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """`raw[start:end] == exact`, with what stands before and behind it, and in how many places it could
-    be.
-    """
+    """`raw[start:end] == exact`, what stands before and behind it, and in how many places it could be."""
 
     start: int
     end: int
@@ -89,10 +88,12 @@ def resolve(raw: str, selector: Selector) -> tuple[int, int] | None:
 
 
 def alike(text: str) -> str:
-    """A text as the second step compares it: one space for each run, plain quotes and dashes, no
-    ligatures.
-    """
-    return _Folded(text, joined=False).text.strip()
+    """A text as the second step compares it: single spaces, plain quotes and dashes, no ligatures."""
+    return _Folded(_trimmed(text), joined=False).text
+
+
+def _trimmed(text: str) -> str:
+    return _ENDS.sub("", text)
 
 
 def _likeness(raw: str, place: tuple[int, int], prefix: str, suffix: str) -> int:
@@ -118,8 +119,8 @@ def _verbatim(raw: str, quote: str) -> list[tuple[int, int]]:
 
 
 def _alike(raw: str, quote: str, *, joined: bool) -> list[tuple[int, int]]:
-    wanted = _Folded(quote, joined=joined).text.strip()
-    if not wanted:
+    wanted = _Folded(_trimmed(quote), joined=joined).text
+    if not wanted.strip():
         return []
     folded = _folded(raw, joined=joined)
     spans = (folded.span(place, place + len(wanted)) for place in _places(folded.text, wanted))
@@ -171,9 +172,7 @@ def _folded(raw: str, *, joined: bool) -> _Folded:
 
 
 def _pieces(raw: str) -> Iterator[tuple[int, int, str]]:
-    """The raw text in pieces, each with what it folds to: a run of blanks, of ASCII, or one letter and its
-    marks.
-    """
+    """The raw text in pieces and what they fold to: runs of blanks, of ASCII; one letter and its marks."""
     place = 0
     while place < len(raw):
         found = _PIECE.match(raw, place)

@@ -15,8 +15,7 @@ GROUPS = ("sub_domain", "length", "difficulty")
 def extract_answer(reply: str) -> str | None:
     """The letter that a reply gives, by the official rule; None where it gives none in that form.
 
-    Asterisks are taken out, then `The correct answer is (X)` is looked for, then the same without
-    parentheses.
+    Asterisks are taken out, then `The correct answer is (X)` is looked for, then that without parentheses.
     """
     plain = reply.replace("*", "")
     found = BRACKETED.search(plain) or BARE.search(plain)

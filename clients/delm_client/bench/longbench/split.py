@@ -4,14 +4,12 @@ The contexts of LongBench-v2 are texts out of PDF and Word files, put together w
 be relied upon. What there is was found by reading 24 of them:
 
 * text of a PDF: pages parted by three line ends, and each document's page numbers start anew;
-* text of a Word file: paragraphs parted by two line ends, documents by four or more, and so are some
-sections;
+* text of a Word file: paragraphs parted by two line ends, documents and some sections by more;
 * each document begins with the same line as the first one does (`Legal case analysis`);
 * some people wrote a heading of their own: `News II`, `The second case: ...`.
 
 So documents are found by signs, and may be missed or cut in two; nothing that is built on them may need them
-to be right. Chunks are the unit to work with: never larger than asked for, and never across a document's
-border.
+to be right. Chunks are the unit to work with: never larger than asked for, never across a border.
 """
 
 import itertools
@@ -22,17 +20,13 @@ from dataclasses import dataclass
 from delm_client.bench.longbench.pages import PAGES_MIN, Page, numbered_anew, pages, runs_on
 
 BYTES_PER_TOKEN = 4
-"""UTF-8 bytes that are counted as one token: about right for English, on the safe side for code and other
-scripts.
-"""
+"""UTF-8 bytes that are counted as one token: about right for English, on the safe side for other scripts."""
 DOCUMENT_MIN = 800
 """Characters. Wide gaps that follow each other more closely part paragraphs, not documents."""
 NEAR = 300
 """Characters. Two signs as near as this say the same: the first one counts."""
 OPENING_LINES, OPENING_MIN, OPENING_TIMES = 6, 12, 20
-"""How many lines at the start are looked for again, how long such a line is at least, how often it may
-come.
-"""
+"""How many lines at the start are looked for again; how long such a line is; how often it may come."""
 CHUNK_TOKENS = 1000
 
 BLANKS_MAX = 80
@@ -110,8 +104,7 @@ def chunks(raw: str, max_tokens: int = CHUNK_TOKENS) -> tuple[Chunk, ...]:
     """Cut a context into chunks of at most `max_tokens`, at the ends of paragraphs where that can be.
 
     In their order they give the raw text again, character for character. Within a document, a chunk goes up
-    to the last paragraph that fits; where a paragraph is too large, up to the last line, sentence, word or
-    character.
+    to the last paragraph that fits; where that is too large, to the last line, sentence, word or character.
 
     Raises:
         ValueError: `max_tokens` is less than 1.
@@ -176,8 +169,7 @@ def _opens_paragraph(raw: str, place: int) -> bool:
 
 
 def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
-    """A line of the text's beginning that comes again, far apart, at the top of a page or behind a blank
-    line.
+    """A line of the text's beginning that comes again, far apart, atop a page or behind a blank line.
 
     A running head comes again too, but on pages whose numbers go on.
     """
@@ -194,9 +186,7 @@ def _openings(raw: str, found: list[Page]) -> Iterator[tuple[int, str]]:
 
 
 def _top(raw: str, found: list[Page], place: int) -> int | None:
-    """Where what this line opens begins: its page, if it is at the top and not numbered on, or its
-    paragraph.
-    """
+    """Where what this line opens begins: its page, if that is not numbered on, or its paragraph."""
     if len(found) >= PAGES_MIN:
         number = max(number for number, page in enumerate(found) if page.start <= place or not number)
         page = found[number]

@@ -22,9 +22,7 @@ class Checkouts:
     """
 
     clones: Path | Mapping[str, Path]
-    """A folder of clones, called `sympy`, `sympy__sympy` or `sympy/sympy`; or each repository's clone by
-    name.
-    """
+    """A folder of clones, called `sympy`, `sympy__sympy` or `sympy/sympy`; or clones by `owner/name`."""
 
     def clone_of(self, repo: str) -> Path:
         """The clone of `owner/name`. Raises PlugError where there is none."""

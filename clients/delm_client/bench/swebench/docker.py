@@ -20,9 +20,7 @@ ELSEWHERE = "Or judge elsewhere: predictions are in the official format, and `sb
 
 @dataclass(frozen=True, slots=True)
 class DockerHarness:
-    """Runs `python -m swebench.harness.run_evaluation` and reads its reports; resumes what is judged
-    already.
-    """
+    """Runs `python -m swebench.harness.run_evaluation` and reads its reports; what is judged is kept."""
 
     dataset: str
     """A name on the hub, or a local `.parquet`, `.json` or `.jsonl`, also as `.gz`."""

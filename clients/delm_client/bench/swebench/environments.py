@@ -1,9 +1,7 @@
 """The plug for what SWE-bench needs around it: somewhere to work, and something that judges.
 
 `Workspaces` gives an agent the project at the base commit; `Judge` says what became of predictions. They are
-chosen
-apart: agents may work in plain checkouts on a machine without docker, and the official harness judges
-    elsewhere.
+chosen apart: agents may work in plain checkouts where there is no docker, and the harness judges elsewhere.
 """
 
 from collections.abc import Sequence

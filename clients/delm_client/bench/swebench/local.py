@@ -2,10 +2,8 @@
 parser.
 
 The scripts were written for the official images: they activate a conda environment and work in /testbed. So
-the
-sandbox has a `conda` that activates a Python environment of the user's, with what the project needs at that
-version.
-There is no network in it: what a script would install has to be there.
+the sandbox has a `conda` that activates a Python environment of the user's, with what the project needs at
+that version. There is no network in it: what a script would install has to be there.
 """
 
 import json

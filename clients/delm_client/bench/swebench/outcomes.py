@@ -111,9 +111,7 @@ def log_folder(harness: Path, run_id: str, model: str) -> Path:
 def complete(
     instances: Iterable[Instance], predictions: Iterable[Prediction], judged: Mapping[str, Judged]
 ) -> dict[str, Judged]:
-    """One outcome for every instance: without a prediction `not_run`, without a report
-    `environment_broke`.
-    """
+    """One outcome for each instance: without a prediction `not_run`, without a report `environment_broke`."""
     patches = {prediction.instance_id: prediction.patch for prediction in predictions}
     outcomes = {}
     for instance in instances:

@@ -19,9 +19,7 @@ FIELDS = ("instance_id", "model_name_or_path", "model_patch")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A patch for one instance, as the harness takes it; an empty patch says that nothing was to be
-    changed.
-    """
+    """A patch for one instance, as the harness takes it; an empty one says: nothing was to be changed."""
 
     instance_id: str
     model: str
@@ -38,8 +36,7 @@ class Predictions:
         """Open a file, or begin it. A last line that was cut off by a crash is dropped.
 
         Raises:
-            DataError: The file holds something else; or it does not end in `.jsonl`, which the harness
-                demands.
+            DataError: The file holds something else; or its name does not end in `.jsonl`.
         """
         if path.suffix != ".jsonl":
             raise DataError(f"{path}: predictions are written as JSON Lines, so the name must end in .jsonl.")
@@ -119,9 +116,7 @@ def _prediction(row: Row) -> Prediction:
 
 
 def write_json(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write `preds.json`, the object by instance that SWE-agent and mini-SWE-agent write; whole or not at
-    all.
-    """
+    """Write `preds.json`, the object by instance that mini-SWE-agent writes too; whole or not at all."""
     made = path.with_name(path.name + ".new")
     official = {prediction.instance_id: prediction.official() for prediction in predictions}
     made.write_text(json.dumps(official, indent=2) + "\n", encoding="utf-8")

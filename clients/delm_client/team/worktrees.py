@@ -1,0 +1,260 @@
+"""The repository that a team works in: a worktree and a branch for each agent, and what becomes of them.
+
+Nothing here touches the user's worktree, index or branch.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from delm_client.git import GitError, git
+from delm_client.team.record import Commit
+from delm_client.team.wish import TeamError
+
+SHOWN = 8
+# What test runs leave behind; where a repository does not ignore it, it is still nobody's work.
+JUNK = tuple(f":(exclude,glob)**/{name}/**" for name in ("__pycache__", ".pytest_cache", "node_modules"))
+_FIRST = 'git add -A && git commit -m "Start"'
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as it was found.
+
+    Attributes:
+        main: Its main worktree, which has the board.
+        here: The worktree in which the launcher was started.
+        git_dir: The common git directory.
+        head: The commit that `here` is at.
+    """
+
+    main: Path
+    here: Path
+    git_dir: Path
+    head: str
+
+    @property
+    def board(self) -> Path:
+        """The board's file."""
+        return self.main / ".delm" / "board.db"
+
+
+def find_repository(start: Path) -> Repository:
+    """The repository around a folder; a subfolder or a linked worktree will do.
+
+    Raises:
+        GitError: git is not installed.
+        TeamError: There is no repository, no commit, or no worktree.
+    """
+    try:
+        asked = git(start, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+    except GitError as error:
+        if "not a git repository" not in str(error):
+            raise
+        raise TeamError(
+            f"{start} is not in a git repository, and agents work in git worktrees. Make one of it: "
+            f"git init && {_FIRST}"
+        ) from error
+    git_dir, common = (Path(line) for line in asked.splitlines())
+    try:
+        here = Path(git(start, "rev-parse", "--path-format=absolute", "--show-toplevel"))
+    except GitError as error:
+        raise TeamError(
+            f"{start} is in a bare repository or a .git folder, where there are no files to work on. Start "
+            "in a worktree of it, for example after `git worktree add ../work`."
+        ) from error
+    try:
+        head = git(here, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except GitError as error:
+        raise TeamError(f"The repository {here} has no commit yet. Make the first one: {_FIRST}") from error
+    return Repository(_main(here, git_dir, common), here, common, head)
+
+
+def _main(here: Path, git_dir: Path, common: Path) -> Path:
+    """The main worktree, found as `delm-mcp` finds it."""
+    if git_dir == common:
+        return here
+    if common.name == ".git":
+        return common.parent
+    if git(common, "rev-parse", "--is-bare-repository") == "true":
+        return common
+    return (common / git(common, "config", "--get", "core.worktree")).resolve()
+
+
+def uncommitted(folder: Path) -> list[str]:
+    """The files of a worktree that are not as committed, but for what git ignores."""
+    said = git(
+        folder, "--no-optional-locks", "status", "--porcelain=v2", "-z", "--no-renames", "--", ".", *JUNK
+    )
+    found = []
+    for row in filter(None, said.split("\0")):
+        kind, _, rest = row.partition(" ")
+        fields = {"1": 7, "u": 9}.get(kind, 0)
+        found.append(rest.split(" ", fields)[-1] if fields else rest)
+    return found
+
+
+def refuse_uncommitted(here: Path) -> None:
+    """Raises: TeamError: There is work that agents would not see; names the files."""
+    files = uncommitted(here)
+    if files:
+        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        raise TeamError(
+            f"{here} has uncommitted work, which agents would not see: {', '.join(files[:SHOWN])}{more}. "
+            "Commit or stash it, or carry it along with --include-dirty (your files, index and branch stay "
+            "as they are)."
+        )
+
+
+def snapshot(repository: Repository, message: str) -> str:
+    """A commit of a worktree as it is, on top of its head; made beside the user's index.
+
+    Returns:
+        Its full name; the head's where nothing is uncommitted.
+    """
+    here = repository.here
+    if not uncommitted(here):
+        return repository.head
+    index = Path(git(here, "rev-parse", "--path-format=absolute", "--git-path", "index"))
+    with TemporaryDirectory(prefix="delm-index-") as folder:
+        own = Path(folder) / "index"
+        if index.exists():
+            shutil.copy2(index, own)  # with what git knows of unchanged files, so that it reads no others
+        git(here, "add", "--all", "--", ".", *JUNK, GIT_INDEX_FILE=str(own))
+        tree = git(here, "write-tree", GIT_INDEX_FILE=str(own))
+    return git(here, "commit-tree", tree, "-p", repository.head, "-m", message)
+
+
+# -- worktrees of agents ---------------------------------------------------------------------------
+
+
+def branch_of(run: str, label: str) -> str:
+    """The branch on which an agent works; apart from `delm/<run>`, below which git allows no other."""
+    return f"delm-work/{run}/{label}"
+
+
+def result_branch(run: str) -> str:
+    """The branch that holds what a team made."""
+    return f"delm/{run}"
+
+
+def exists(repository: Repository, branch: str) -> bool:
+    """Whether there is a branch."""
+    return bool(_resolved(repository, f"refs/heads/{branch}"))
+
+
+def _resolved(repository: Repository, rev: str) -> str:
+    try:
+        return git(repository.git_dir, "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
+    except GitError:
+        return ""
+
+
+def make_worktree(repository: Repository, path: Path, branch: str, commit: str) -> None:
+    """A worktree at an agent's branch, which begins at `commit` unless it is there already.
+
+    Raises:
+        GitError: git refuses, for example because a branch stands in the way of the name.
+    """
+    if (path / ".git").exists():
+        return
+    if path.exists():
+        shutil.rmtree(path)
+    words = [str(path), branch] if exists(repository, branch) else ["-b", branch, str(path), commit]
+    # Forced, because a worktree whose folder is gone may still be registered.
+    git(repository.main, "worktree", "add", "--force", "--quiet", *words)
+
+
+def save_work(path: Path, label: str) -> str:
+    """Commit what an agent left uncommitted; returns the commit, or empty where there was nothing."""
+    if not (path / ".git").exists() or not uncommitted(path):
+        return ""
+    with suppress(FileNotFoundError):
+        # An agent that was killed while it called git; nobody else works here.
+        Path(git(path, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")).unlink()
+    git(path, "add", "--all", "--", ".", *JUNK)
+    git(
+        path, "commit", "--quiet", "--no-verify", "-m", f"Unfinished work of {label}",
+        GIT_AUTHOR_NAME=label, GIT_AUTHOR_EMAIL=f"{label}@localhost",
+    )  # fmt: skip
+    return git(path, "rev-parse", "HEAD")
+
+
+def put_away(repository: Repository, path: Path, branch: str, *, remove: bool) -> None:
+    """Make sure that an agent's branch has all its commits, and remove its worktree if wished."""
+    if not (path / ".git").exists():
+        return
+    tip = git(path, "rev-parse", "HEAD")
+    if not _contains(repository, f"refs/heads/{branch}", tip):
+        # It checked out something else. Its branch takes that over if nothing is lost by it.
+        owned = _resolved(repository, f"refs/heads/{branch}")
+        name = branch if not owned or _contains(repository, tip, owned) else f"{branch}-2"
+        git(repository.git_dir, "update-ref", f"refs/heads/{name}", tip)
+    if remove:
+        git(repository.main, "worktree", "remove", "--force", str(path))
+
+
+def _contains(repository: Repository, rev: str, commit: str) -> bool:
+    try:
+        git(repository.git_dir, "merge-base", "--is-ancestor", commit, rev)
+    except GitError:
+        return False
+    return True
+
+
+def unmerged(repository: Repository, branch: str, head: str) -> int:
+    """How many commits of a branch are not in the run's result."""
+    if not exists(repository, branch):
+        return 0
+    return int(git(repository.git_dir, "rev-list", "--count", f"refs/heads/{branch}", f"^{head}"))
+
+
+def delete_branch(repository: Repository, branch: str) -> None:
+    """Delete a branch that nobody needs; one that is checked out somewhere stays."""
+    with suppress(GitError):
+        git(repository.git_dir, "branch", "--quiet", "-D", "--", branch)
+
+
+# -- the result ------------------------------------------------------------------------------------
+
+
+def point(repository: Repository, branch: str, commit: str) -> bool:
+    """Let a branch point at a commit; False where it is checked out, and so not ours to move."""
+    if f"branch refs/heads/{branch}\0" in git(
+        repository.git_dir, "worktree", "list", "--porcelain", "-z"
+    ) and commit != _resolved(repository, f"refs/heads/{branch}"):
+        return False
+    git(repository.git_dir, "update-ref", f"refs/heads/{branch}", commit)
+    return True
+
+
+def commits(repository: Repository, base: str, head: str, entries: dict[str, str]) -> tuple[Commit, ...]:
+    """The commits from base to head, oldest first.
+
+    Args:
+        entries: The entry by commit.
+    """
+    if not head or head == base:
+        return ()
+    said = git(repository.git_dir, "log", "--reverse", "--format=%H%x1f%an%x1f%s", f"{base}..{head}")
+    rows = [line.split("\x1f", 2) for line in said.splitlines()]
+    return tuple(Commit(sha, author, subject, entries.get(sha, "")) for sha, author, subject in rows)
+
+
+def git_variables(label: str) -> dict[str, str]:
+    """What git needs in an agent's environment: its name on commits, and nobody to ask for anything."""
+    count = int(os.environ.get("GIT_CONFIG_COUNT", "0") or 0)
+    return {
+        "GIT_AUTHOR_NAME": label,
+        "GIT_AUTHOR_EMAIL": f"{label}@localhost",
+        "GIT_COMMITTER_NAME": label,
+        "GIT_COMMITTER_EMAIL": f"{label}@localhost",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_EDITOR": "true",
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "commit.gpgsign",
+        f"GIT_CONFIG_VALUE_{count}": "false",
+    }

@@ -2,42 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from genai_prices import Usage
+from pydantic_ai.usage import RequestUsage
 
 from delm_client.bench.limits import Call, Spending
 from delm_client.bench.models import Model, Price, Wanted
-from delm_client.bench.scripted import Scripted, scripted
+from delm_client.bench.scripted import scripted
 from delm_client.bench.statistics import bootstrap, mcnemar, wilson
+from delm_client.scripted.conversation import Usage
 from tests.bench_model import calls, command, item, questions, ran
 
 PRICE = Price.parse("0.5/0.05/3")
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
-async def test_cached_tokens_are_counted_and_priced_apart(
-    provider: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usages: dict[str, dict[str, Any]] = {
-        "openai": {
-            "prompt_tokens": 1000,
-            "completion_tokens": 100,
-            "total_tokens": 1100,
-            "prompt_tokens_details": {"cached_tokens": 400},
-        },
-        "anthropic": {"input_tokens": 600, "cache_read_input_tokens": 400, "output_tokens": 100},
-    }
-    answer = Scripted.answer
-
-    def with_usage(self: Scripted, path: str, body: dict[str, Any]) -> tuple[int, str]:
-        status, text = answer(self, path, body)
-        return status, json.dumps({**json.loads(text), "usage": usages[provider]})
-
-    monkeypatch.setattr(Scripted, "answer", with_usage)
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+async def test_cached_tokens_are_counted_and_priced_apart(provider: str) -> None:
     with scripted(lambda _: "Yes.") as model:
+        model.usage = Usage(input_tokens=1000, cached_tokens=400, output_tokens=100)
         url = model.openai_url if provider == "openai" else model.url
         async with Model(Wanted(f"{provider}:any", url, price=PRICE)) as asked:
             said = await asked.ask("Be short.", "Is it?")
@@ -61,7 +44,7 @@ def test_a_run_costs_what_its_trajectory_says(tmp_path: Path) -> None:
 
 
 def test_a_price_that_nobody_knows_stays_unknown(tmp_path: Path) -> None:
-    usage = Usage(input_tokens=1000, cache_read_tokens=400, output_tokens=100)
+    usage = RequestUsage(input_tokens=1000, cache_read_tokens=400, output_tokens=100)
     # The list says 0.15 / 0.075 / 0.60: 600 x 0.15 + 400 x 0.075 + 100 x 0.60 = 180.
     assert Wanted("openai:gpt-4o-mini").price_of(usage) == pytest.approx(180e-6)
     assert Wanted("openai:gpt-4o-mini", "http://127.0.0.1:9/v1").price_of(usage) is None

@@ -1,6 +1,7 @@
 """Benchmark runs end to end, with a scripted model over real HTTP: nothing here is about real models."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,15 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     assert result.exit_code == 2
     assert said in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
+
+
+def test_a_missing_extra_is_named_with_the_command_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    result = command("bench", "--data", questions(tmp_path), "--model", "scripted:reader")
+    assert result.exit_code == 2
+    assert 'pip install "delm-mcp[bench]"' in result.output.replace("\n", " ")
 
 
 def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ app = typer.Typer(
     '[bold]delm-run team "fix the failing tests" --agents claude:2[/].',
 )
 teams.add_to(app)
+benchmarks.add_to(app)
 out = Console()
 err = Console(stderr=True)
 
@@ -69,10 +70,6 @@ class Picture:
         except OSError as error:
             self.path = None
             scene.notes.append(f"The picture could not be saved: {_plain(error)}")
-
-
-app.command("bench", help=benchmarks.BENCH_HELP)(benchmarks.bench)
-app.command("compare")(benchmarks.compare)
 
 
 @app.callback()

@@ -51,6 +51,12 @@ BENCH_HELP = "\n\n".join(
 )
 
 
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(help=BENCH_HELP)(bench)
+    app.command()(compare)
+
+
 def bench(
     name: Annotated[str, typer.Argument(help="The benchmark: longbench.")] = "longbench",
     data: Annotated[

@@ -1,9 +1,9 @@
 """A scripted model for the benchmarks: what stands in for a model where none can be reached.
 
-It speaks OpenAI's and Anthropic's protocols over real HTTP on loopback, from a thread of its own. Its reader
-quotes the sentence of a part that shares most words with the question, and chooses the answer that shares
-most words with the notes. It shows that harness, board and accounting work; it shows nothing about models,
-and calls itself `scripted-...`, by which every result made with it is marked.
+It speaks the protocols of `delm_client.scripted` over real HTTP on loopback, from a thread of its own, and
+can be told to fail. Its reader quotes the sentence of a part that shares most words with the question, and
+chooses the answer that shares most words with the notes. It shows that harness, board and accounting work; it
+shows nothing about models, and calls itself `scripted-...`, by which every result made with it is marked.
 """
 
 import json
@@ -11,9 +11,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from delm_client.scripted import anthropic, gemini, openai_chat
+from delm_client.scripted.app import Wire
+from delm_client.scripted.conversation import CHARACTERS_PER_TOKEN, Reply, Request, Usage, Words
 
 Script = Callable[[str], str]
 """The prompt in, the reply out."""
@@ -79,18 +83,20 @@ class Scripted:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
             (no body), `silent` (an empty reply), `drop`; empty: nothing.
+        usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
     """
 
     script: Script = reader
     trouble: Callable[[int], str] = lambda _: ""
     port: int = 0
+    usage: Usage | None = None
     asked: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
-        """Anthropic's base address."""
+        """Anthropic's and Gemini's base address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -100,7 +106,8 @@ class Scripted:
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
         """Status and body; a status of 0 closes the connection."""
-        prompt = _plain(body["messages"][-1]["content"])
+        asked, wire = _wired(path, body)
+        prompt = "\n".join(item.text for item in asked.items if isinstance(item, Words))
         with self._lock:
             self.asked.append(prompt)
             trouble = self.trouble(len(self.asked))
@@ -109,48 +116,23 @@ class Scripted:
         if trouble in ("malformed", "empty", "drop"):
             return (0 if trouble == "drop" else 200), '{"choices": 7}' if trouble == "malformed" else ""
         text = "" if trouble == "silent" else self.script(prompt)
-        form = _anthropic if path.endswith("/messages") else _openai
-        return 200, json.dumps(form(len(json.dumps(body)) // 4, text))
+        reply = Reply(text, usage=self.usage or _counted(asked, text))
+        return 200, json.dumps(wire.whole(asked, reply, "scripted"))
 
 
-def _plain(content: Any) -> str:
-    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+def _wired(path: str, body: Mapping[str, Any]) -> tuple[Request, Wire]:
+    """The request, and the protocol that it came in."""
+    size = len(json.dumps(body))
+    if path.endswith("/messages"):
+        return replace(anthropic.request(body, size), model=NAME), anthropic
+    if ":generateContent" in path:
+        return gemini.request(body, size, NAME, stream=False), gemini
+    return replace(openai_chat.request(body, size), model=NAME), openai_chat
 
 
-def _openai(given: int, text: str) -> dict[str, Any]:
-    taken = len(text) // 4 + 1
-    return {
-        "id": "chatcmpl-scripted",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": NAME,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": {
-            "prompt_tokens": given,
-            "completion_tokens": taken,
-            "total_tokens": given + taken,
-            "prompt_tokens_details": {"cached_tokens": int(given * CACHED_SHARE)},
-        },
-    }
-
-
-def _anthropic(given: int, text: str) -> dict[str, Any]:
-    cached = int(given * CACHED_SHARE)
-    return {
-        "id": "msg_scripted",
-        "type": "message",
-        "role": "assistant",
-        "model": NAME,
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            "input_tokens": given - cached,
-            "cache_read_input_tokens": cached,
-            "cache_creation_input_tokens": 0,
-            "output_tokens": len(text) // 4 + 1,
-        },
-    }
+def _counted(asked: Request, text: str) -> Usage:
+    given = max(1, asked.characters // CHARACTERS_PER_TOKEN)
+    return Usage(given, int(given * CACHED_SHARE), len(text) // CHARACTERS_PER_TOKEN + 1)
 
 
 @contextmanager

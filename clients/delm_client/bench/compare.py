@@ -114,12 +114,8 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
             table.add_row(name.replace("_", " "), "unknown", "unknown", "", "")
             continue
         low, high = each["interval"]
-        shown = [
-            f"{each['a']:,.4g}",
-            f"{each['b']:,.4g}",
-            f"{each['mean']:+,.4g}",
-            f"{low:+,.4g} to {high:+,.4g}",
-        ]
+        shown = [_figure(each["a"]), _figure(each["b"]), _figure(each["mean"], "+")]
+        shown.append(f"{_figure(low, '+')} to {_figure(high, '+')}")
         table.add_row(name.replace("_", " "), *shown)
     out.print(table)
     out.print(
@@ -129,5 +125,9 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     )
 
 
+def _figure(value: float, sign: str = "") -> str:
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
+
+
 def _named(side: Mapping[str, Any]) -> str:
-    return f"{side['topology']} x{side['agents']} {side['policy']}\n{side['model']}"
+    return f"{side['topology']} x{side['agents']}, gate {side['policy']}\n{side['model']}"

@@ -24,6 +24,7 @@ from delm_client.bench.topologies import Topology
 
 PACKAGES = ("delm-mcp", "mcp", "pydantic-ai-slim", "genai-prices", "openai", "anthropic", "google-genai")
 POLICIES = ("open", "standard", "strict")
+NO_BOARD = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def begun(choice: Choice, team: Team, habits: Habits, wanted: Wanted, into: Path
     if team.policy not in POLICIES:
         raise BenchError(f"--policy {team.policy!r} is none; there are: {', '.join(POLICIES)}.")
     alone = team.topology in (Topology.SINGLE, Topology.DIRECT)
-    plan = Plan(team.topology, 1 if alone else team.agents, team.policy, habits, Caps(), Caps(), 1)
+    policy = team.policy if team.topology is Topology.DELM else NO_BOARD
+    plan = Plan(team.topology, 1 if alone else team.agents, policy, habits, Caps(), Caps(), 1)
     questions = _questions(choice.name, choice.data, choice.domain)
     if choice.limit and choice.limit < len(questions):
         chance = random.Random(choice.seed)  # noqa: S311  # not a secret

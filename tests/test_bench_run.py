@@ -2,10 +2,13 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from delm_client.bench.folder import Folder
+from delm_client.bench.limits import Call
 from delm_client.bench.scripted import reader, scripted
 from tests.bench_model import CHUNK, PARTS, calls, command, every, found, item, questions, ran
 
@@ -133,6 +136,22 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     assert result.exit_code == 2
     assert said in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
+
+
+def test_a_folder_holds_any_id_and_forgives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
+    folder = Folder.create(tmp_path / "run", {})
+    for name in ("a/b", "a_b", "../up", "..", "x" * 300):
+        folder.finish({"id": name, "state": "done"})
+    assert set(folder.items()) == {"a/b", "a_b", "../up", "..", "x" * 300}
+    assert len(list((tmp_path / "run" / "items").iterdir())) == 5
+    attempt = folder.attempt("a/b")
+    attempt.keep("agent-1", {**asdict(Call(10, 5, 1, 0.5, 0.75)), "reply": "Zürich"})
+    (trajectory,) = (tmp_path / "run").glob("trajectories/*/1/agent-1.jsonl")
+    with trajectory.open("a", encoding="utf-8") as file:
+        file.write('{"input_tokens": 99, "rep')
+    spent = Folder.open(tmp_path / "run").spending()
+    assert (spent.calls, spent.input_tokens, spent.cost_usd) == (1, 10, 0.5)
+    assert folder.attempt("a/b").number == 2
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(

@@ -45,6 +45,7 @@ def results(folder: Folder) -> dict[str, Any]:
         "by": by,
         "floors": {"majority_letter": letter, "majority": tally_of(count, len(done)), "chance": 0.25},
         "each_agent": _each_agent(done),
+        "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
         "spent": folder.spending().as_json(),
         "item_seconds": {
             "p50": percentile([item["seconds"] for item in done], 0.5),
@@ -108,6 +109,12 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     if found["sub_domain_mean"] is not None:
         out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
     out.print(spent_words(found["spent"]), highlight=False)
+    if found["cut_off"]:
+        out.print(
+            f"{found['cut_off']} replies were cut off at --max-tokens: models that think first need more",
+            style="yellow",
+            highlight=False,
+        )
     for name, why in found["could_not_be_run"].items():
         out.print(f"{name} {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     left = found["asked"] - found["overall"]["total"] - len(found["could_not_be_run"])

@@ -119,9 +119,9 @@ def declared_server() -> tuple[str, str]:
 
 
 def state_folder() -> Path:
-    """Where we keep what belongs to this user and to no board."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "delm-mcp"
+    """Where we keep what belongs to this user and to no board; a relative XDG_STATE_HOME does not count."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "delm-mcp"
 
 
 def declared_agent() -> tuple[str, str, str]:

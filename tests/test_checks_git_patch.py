@@ -8,6 +8,7 @@ import pytest
 
 from delm_mcp.checks.gitpatch import DIFF_CHARS_MAX, Applied
 from delm_mcp.checks.gitrepo import GitRepo
+from delm_mcp.errors import InvalidInput
 from tests.checks_scene import Scene, git
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +154,23 @@ async def test_a_hostile_or_broken_text_is_a_problem_with_its_reason_and_touches
     assert scene.git("for-each-ref") == refs
     assert scene.git("status", "--porcelain") == ""
     assert not (scene.path / ".git" / "hooks" / "pre-commit").exists()
+
+
+@pytest.mark.parametrize("path", ["n" * 256, "/".join(["a"] * 600)], ids=["name", "depth"])
+async def test_a_path_that_cannot_be_written_is_refused_and_holds_up_nobody(scene: Scene, path: str) -> None:
+    """Were it a check that could not run, the run's other patches would wait for it."""
+    repo, head = await repo_of(scene), scene.git("rev-parse", "HEAD")
+
+    text = await applied(scene, NEW.format(path, "100644", "x"))
+    assert "too long" in text.problem
+
+    row = f"100644 {scene.git('rev-parse', 'HEAD:a.txt')}\t{path}\n".encode()
+    index = {"GIT_INDEX_FILE": str(scene.path / "index")}
+    await repo.git.own("update-index", "--index-info", stdin=row, env=index)
+    tree = (await repo.git.own("write-tree", env=index)).stdout.decode().strip()
+    commit = await repo.commit_tree(tree, [head], "deep", when_s=1)
+    with pytest.raises(InvalidInput, match="too long"):
+        await repo.merge(head, commit)
 
 
 async def test_a_delta_that_asks_for_a_terabyte_is_refused(scene: Scene) -> None:

@@ -246,6 +246,23 @@ async def test_a_board_that_cannot_be_opened_lets_the_agent_go_and_says_why(tmp_
     assert "not a SQLite database" in done.err
 
 
+ABRUPT = (
+    "from delm_mcp.cli import app, hooks; hooks.END_S = 0.5; app(['hook', 'stop', '--board', 'board.db'])"
+)
+
+
+async def test_a_board_that_blocks_in_a_system_call_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "board.db")
+    done = await anyio.run_process(
+        [sys.executable, "-c", ABRUPT],
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=environment(DELM_AGENT="ada"),
+    )
+    assert done.stdout == b""
+    assert b"did not answer" in done.stderr
+
+
 async def test_an_ending_session_hands_its_tasks_on(tmp_path: Path) -> None:
     async with hall_in(tmp_path) as hall:
         await hall.open("one")
@@ -329,7 +346,6 @@ async def test_sessions_of_dead_servers_are_forgotten(tmp_path: Path) -> None:
         "host": socket.gethostname(),
         "server": [own, 1.0],  # the id lives, but this is another process
         "client": [own, 1.0],
-        "principal": "stdio:ada",
         "seats": [["r", "old"]],
     }
     (folder / "1.json").write_text(json.dumps(dead))
@@ -408,8 +424,11 @@ async def test_no_web_page_can_ask_a_server_on_loopback(tmp_path: Path) -> None:
             assert (await page.get(f"{base}/agents/{ada}/due")).json()["reason"]
             rebound = await page.get(f"{base}/agents/{ada}/due", headers={"Host": "evil.example.org"})
             crossed = await page.post(
-                f"{base}/agents/{ada}/release", headers={"Origin": "https://evil.example.org"}
+                f"{base}/agents/{ada}/release", json={}, headers={"Origin": "https://evil.example.org"}
             )
             assert (rebound.status_code, crossed.status_code) == (421, 403)
+            near = {"Origin": "http://localhost:3000"}  # a page of another program of this machine
+            form = await page.post(f"{base}/agents/{ada}/release", headers=near, data={"a": "b"})
+            assert form.status_code == 400
             kept_on = await do(client, "claim_task", agent=ada)
             assert kept_on["reclaimed"]

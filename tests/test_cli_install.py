@@ -148,6 +148,8 @@ def test_a_dry_run_and_a_no_change_nothing(install: Callable[..., Printed], proj
         (["claude", "--token-variable", "T"], "--url"),
         (["claude", "--url", "board.example.org"], "https://"),
         (["claude", "--url", "https://h/mcp", "--token-variable", "delm_a-b"], "DELM_TOKEN"),
+        (["claude", "--url", "https://h/mcp", "--token-variable", "delm_secret"], "DELM_TOKEN"),
+        (["claude", "--url", "https://me:secret@h/mcp"], "--token-variable"),
     ],
 )
 def test_what_cannot_be_installed_is_refused_with_what_can(
@@ -156,6 +158,7 @@ def test_what_cannot_be_installed_is_refused_with_what_can(
     refused = install(*words, "--yes")
     assert (refused.code, refused.out) == (1, "")
     assert said in refused.err
+    assert "secret" not in refused.err
     assert not (project / ".mcp.json").exists()
 
 
@@ -266,6 +269,31 @@ def facts_of(name: str, file: Path) -> dict[str, Any]:
     return facts
 
 
+def test_what_a_user_changed_between_two_installs_stays_when_both_are_undone(
+    install: Callable[..., Printed], project: Path
+) -> None:
+    file = project / ".mcp.json"
+    file.write_text('{"mcpServers": {"a": {}}}')
+    done(install("claude", "--yes"))
+    file.write_text(file.read_text().replace('"a": {}', '"a": {}, "b": {}'))
+    done(install("claude", "--url", "https://h/mcp", "--yes"))
+    done(install("claude", "--undo", "--yes"))
+    assert file.read_text() == '{"mcpServers": {"a": {}, "b": {}}}'
+
+
+def test_a_read_only_file_is_not_replaced_and_nothing_is_kept_in_the_project(
+    install: Callable[..., Printed], project: Path
+) -> None:
+    file = project / ".mcp.json"
+    file.write_text("{}\n")
+    file.chmod(0o444)
+    refused = install("claude", "--yes", XDG_STATE_HOME="state")
+    assert refused.code == 1
+    assert "read-only" in refused.err
+    assert file.read_text() == "{}\n"
+    assert not (project / "state").exists()
+
+
 def test_what_the_user_tuned_in_our_entry_stays(install: Callable[..., Printed], project: Path) -> None:
     file = project / ".gemini" / "settings.json"
     file.parent.mkdir()
@@ -295,6 +323,9 @@ def test_what_the_user_tuned_in_our_entry_stays(install: Callable[..., Printed],
         ("claude", b'{"a": "\xff\xfe"}', "UTF-8 in line 1"),
         ("claude", b"[" * 100_000, "deep"),
         ("codex", b"a = 1\nb = = 2\n", "line 2"),
+        ("codex", b"a = " + b"[" * 100_000, "deep"),
+        ("codex", b"a = " + b"[" * 101 + b"]" * 101, "deep"),
+        ("codex", b".".join([b"a"] * 3_000) + b" = 1\n", "deep"),
         ("codex", b"mcp_servers = 3\n", "mcp_servers"),
     ],
 )
@@ -327,6 +358,37 @@ def test_a_link_is_followed_and_stays_a_link(
     done(install("claude", "--undo", "--yes"))
     assert (project / ".mcp.json").is_symlink()
     assert real.read_text() == "{}\n"
+
+
+def test_a_link_to_nothing_is_one_again_afterwards(
+    install: Callable[..., Printed], project: Path, tmp_path: Path
+) -> None:
+    (project / ".mcp.json").symlink_to(tmp_path / "later.json")
+    done(install("claude", "--yes"))
+    done(install("claude", "--undo", "--yes"))
+    assert (project / ".mcp.json").is_symlink()
+    assert not (tmp_path / "later.json").exists()
+
+
+@pytest.mark.parametrize("one_line", [True, False])
+def test_no_credential_of_another_server_is_shown(
+    install: Callable[..., Printed], project: Path, *, one_line: bool
+) -> None:
+    secrets = ("s3cret-of-no-shape", "hunter22-and-more", "dXNlcjpodW50ZXIyMg", "ghp_" + "aB3" * 12)
+    servers = {
+        "a": {"url": "https://a.example.org", "headers": {"X-Api-Key": secrets[0]}},
+        "b": {"command": "b", "args": ["--token", secrets[1]]},
+        "c": {"url": "https://c.example.org", "headers": {"Authorization": f"Basic {secrets[2]}"}},
+        "d": {"args": [secrets[3]]},
+    }
+    file = project / ".mcp.json"
+    for name, server in servers.items():
+        file.write_text(json.dumps({"mcpServers": {name: server}}, indent=None if one_line else 2))
+        for words in (["--url", "https://h/mcp", "--token-variable", "DELM_TOKEN"], ["--undo"]):
+            said = done(install("claude", *words, "--yes"))
+            assert not [secret for secret in secrets if secret in said], said
+            assert name == "d" or "${DELM_TOKEN}" in said
+        assert json.loads(file.read_text())["mcpServers"][name] == server
 
 
 # -- where ---------------------------------------------------------------------------------------
@@ -375,7 +437,9 @@ def test_the_users_files_are_where_each_client_looks(
 
 AS_NOBODY = """
 import os, sys
+from delm_mcp.checks.secrets import find_secrets
 from delm_mcp.cli import app
+find_secrets("")  # what is imported late cannot be read by nobody
 app(["install", "--help"], standalone_mode=False)
 print("---", flush=True)
 if os.geteuid() == 0:

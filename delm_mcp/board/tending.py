@@ -15,7 +15,7 @@ from delm_mcp.board.board import Board
 from delm_mcp.board.operation import Operation, seconds
 from delm_mcp.domain import tasks
 from delm_mcp.domain.drain import is_live
-from delm_mcp.domain.model import Agent, Caller, Role, Run, TaskState
+from delm_mcp.domain.model import Agent, Caller, Role, Run
 from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import NotAllowed
 
@@ -95,7 +95,7 @@ async def agents_of(board: Board, caller: Caller, run: str = "") -> list[dict[st
 
     def looks(op: Operation) -> list[dict[str, Any]]:
         home = identity.find_run(op, caller, run, "", reading=True)
-        return [_seen(op, home, agent) for agent in op.tx.agents(home.id)]
+        return [seen(op, home, agent) for agent in op.tx.agents(home.id)]
 
     return await board.store.read(lambda tx: looks(Operation(tx, now, board.ids)))
 
@@ -147,7 +147,8 @@ def _released(op: Operation, home: Run, agent: Agent, note: str) -> Tended:
     return Tended(agent.name, Outcome.RELEASED, held.label)
 
 
-def _seen(op: Operation, home: Run, agent: Agent) -> dict[str, Any]:
+def seen(op: Operation, home: Run, agent: Agent) -> dict[str, Any]:
+    """An agent with what it holds, as JSON values."""
     held = op.tx.leased_to(home.id, agent.name)
     return {
         "agent": agent.name,
@@ -156,7 +157,7 @@ def _seen(op: Operation, home: Run, agent: Agent) -> dict[str, Any]:
         "tags": list(agent.tags),
         "live": is_live(agent, op.now, op.policy(home).limits),
         "seen_s_ago": round(op.now - agent.seen_at, 1),
-        "task": held.label if held and held.state is TaskState.LEASED else "",
+        "task": held.label if held else "",
         "kind": held.kind.value if held else "",
         "subject": held.subject if held else "",
         "lease_left_s": seconds(held.lease_until - op.now) if held else 0.0,

@@ -9,11 +9,14 @@ import anyio
 
 from delm_mcp.checks.gitrunner import GitFailed, GitRunner
 from delm_mcp.checks.processes import TooMuchOutput
-from delm_mcp.domain.text import fenced
+from delm_mcp.domain.text import fenced, shortened
 from delm_mcp.errors import CheckUnavailable, InvalidInput
 
 TREE_ENTRIES_MAX = 500_000
 TREE_BYTES_MAX = 4 * 1024**3
+NAME_BYTES_MAX = 255
+PATH_BYTES_MAX = 1_000
+"""Longer ones cannot be written everywhere, and some thousand folders deep git itself crashes."""
 _LISTING_BYTES_MAX = 64 * 1024**2
 
 _SYMLINK = "120000"
@@ -49,7 +52,8 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
     name more files than a disk holds.
 
     Raises:
-        InvalidInput: More than `TREE_ENTRIES_MAX` files or `TREE_BYTES_MAX` bytes.
+        InvalidInput: More than `TREE_ENTRIES_MAX` files or `TREE_BYTES_MAX` bytes, or a path
+            that is too long.
         CheckUnavailable: git cannot read it.
     """
     try:
@@ -60,14 +64,27 @@ async def list_tree(git: GitRunner, tree: str) -> list[TreeEntry]:
     entries = [_entry(line) for line in done.stdout.split(b"\0") if line]
     if len(entries) > TREE_ENTRIES_MAX or sum(entry.size for entry in entries) > TREE_BYTES_MAX:
         raise _too_large(tree)
+    long = next((entry.path for entry in entries if is_long(os.fsencode(entry.path))), None)
+    if long is not None:
+        raise InvalidInput(
+            f"The tree {tree[:12]} has a path that is too long: {fenced(shortened(long, 120))}.",
+            f"A name has at most {NAME_BYTES_MAX} bytes, a path {PATH_BYTES_MAX}.",
+        )
     return entries
+
+
+def is_long(path: bytes) -> bool:
+    """Whether a path cannot be written everywhere."""
+    if len(path) <= NAME_BYTES_MAX:
+        return False
+    return len(path) > PATH_BYTES_MAX or any(len(name) > NAME_BYTES_MAX for name in path.split(b"/"))
 
 
 async def checkout(git: GitRunner, tree: str, into: Path) -> Checkout:
     """Write the files of `tree` into the empty folder `into`, through an index of its own.
 
     Raises:
-        InvalidInput: The tree is too large, or has a path that git refuses (`.git/...`).
+        InvalidInput: The tree is too large, or has a path that git refuses (`.git/...`) or is too long.
         CheckUnavailable: git could not do it.
     """
     entries = await list_tree(git, tree)

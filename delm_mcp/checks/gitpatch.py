@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 
+from delm_mcp.checks.gitcheckout import is_long
 from delm_mcp.checks.gitrunner import GitRunner
 from delm_mcp.checks.processes import TooMuchOutput
 from delm_mcp.domain.text import fenced, shortened
@@ -47,7 +48,8 @@ class Difference:
 async def apply_text(git: GitRunner, base_tree: str, text: str) -> Applied:
     """Apply a diff to a tree, by a three-way merge where the objects that it names are known.
 
-    Links, submodules, and paths that git refuses on any system (`../x`, `/x`, `.git/x`) are problems.
+    Links, submodules, paths that git refuses on any system (`../x`, `/x`, `.git/x`) and too long ones are
+    problems.
 
     Args:
         base_tree: Full name of a tree.
@@ -72,11 +74,18 @@ async def apply_text(git: GitRunner, base_tree: str, text: str) -> Applied:
         listed = await git.own(*_APPLY, "--numstat", "-z", "-", stdin=content, env=bounded, ok=(0, 1, 128))
         if listed.stdout.count(b"\0") < text.count("\ndiff --git ") + text.startswith("diff --git "):
             return Applied(problem="parts of it cannot be read, as if they were cut short")
+        long = [name for name in _names(listed.stdout) if is_long(name)]
+        if long:
+            return Applied(problem=f"{_listed([os.fsdecode(name) for name in long])} is too long a path")
         tree = (await git.own("write-tree", env=env)).stdout.decode("ascii").strip()
     odd = await _odd_paths(git, base_tree, tree)
     if odd:
         return Applied(problem=f"{_listed(odd)} would be a symbolic link or a submodule")
     return Applied(tree)
+
+
+def _names(numstat: bytes) -> list[bytes]:
+    return [line.split(b"\t", 2)[-1] for line in numstat.split(b"\0")]
 
 
 async def _refusal(git: GitRunner, env: dict[str, str], stderr: bytes) -> Applied:

@@ -186,17 +186,17 @@ class GitRepo:
 
         Raises:
             CheckUnavailable: git is older than 2.38.
-            InvalidInput: The commit is too large to be checked out.
+            InvalidInput: The commit is too large to be checked out, or a path in it is too long.
         """
         if await self.is_ancestor(commit, head):
             return MergeResult("contained", await self.tree_of(head))
+        await list_tree(self.git, commit)
         if await self.is_ancestor(head, commit):
             return MergeResult("fast_forward", await self.tree_of(commit))
         base = await self.git.own("merge-base", head, commit, ok=(0, 1))
         if base.exit_code:
             return MergeResult("unrelated", None)
         await self._require_merge_tree()
-        await list_tree(self.git, commit)
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
         done = await self.git.own("merge-tree", *options, head, commit, ok=(0, 1))
         tree, *conflicts = [os.fsdecode(field) for field in done.stdout.split(b"\0") if field]

@@ -99,8 +99,9 @@ def find_secrets(text: str) -> list[str]:
     if len(text) > TEXT_CHARS_MAX:
         raise ValueError(f"at most {TEXT_CHARS_MAX} characters can be searched for secrets")
     found: set[str] = set()
+    detectors = _detectors()  # also for no text: that is how they are loaded ahead
     for piece in _pieces(text):
-        for detector in _detectors():
+        for detector in detectors:
             kind = detector.secret_type
             if kind in found or _FIXED_PART.get(kind, "") not in piece:
                 continue

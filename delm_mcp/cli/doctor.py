@@ -64,17 +64,24 @@ class Link:
 
 def doctor(
     board: BoardFile = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Also start other programs, and call URLs, that this project's files name."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that agents can join: this machine, the board, and each client that is here.
 
     Does for every entry of ours what its client would do: starts the command (or calls the URL), connects
-    and lists the tools. Changes nothing, and makes no board. Exits with 1 if something is broken.
+    and lists the tools. What a project's files name beside delm-mcp itself came with the project, so it is
+    tried with --trust only. Changes nothing, and makes no board. Exits with 1 if something is broken.
     """
 
     async def main() -> None:
         place = await find_place(board)
-        findings = [*await _machine(), await _board(place), *await _clients(place)]
+        findings = [*await _machine(), await _board(place), *await _clients(trust=trust)]
         if as_json:
             views.print_json([asdict(finding) for finding in findings])
         else:
@@ -153,17 +160,19 @@ async def _board(place: Place) -> Finding:
 # -- the clients ---------------------------------------------------------------------------------
 
 
-async def _clients(place: Place) -> list[Finding]:
+async def _clients(*, trust: bool) -> list[Finding]:
     """Every client that is here, in the order of our list; entries that lead to one place share a check."""
     findings: dict[str, list[Finding]] = {name: [] for name in CLIENTS}
     links: list[Link] = []
     for client in CLIENTS.values():
         for found in _entries(client):
-            if isinstance(found, Link):
+            if isinstance(found, Link) and (trust or _is_harmless(found)):
                 links.append(found)
+            elif isinstance(found, Link):
+                findings[client.name].append(_untried(found))
             else:
                 findings[client.name].append(found)
-    answers = await _reach_all({link.target for link in links}, place)
+    answers = await _reach_all({link.target for link in links})
     for link in links:
         findings[link.client.name].append(_linked(link, answers[link.target]))
     shown = [finding for listed in findings.values() for finding in listed]
@@ -199,6 +208,21 @@ def _entries(client: Client) -> Iterator[Link | Finding]:
         yield Finding(client.title, State.NOTE, "is here, and knows nothing of the board", hint)
 
 
+def _is_harmless(link: Link) -> bool:
+    """Whether trying it does nothing that whoever wrote a project's files could have chosen.
+
+    A cloned repository may name any program, and any URL with any variable of ours in a header.
+    """
+    own = link.target.command in {("delm-mcp", "stdio"), local_server().command}
+    return link.scope is Scope.USER or (own and not link.target.variables)
+
+
+def _untried(link: Link) -> Finding:
+    hint = "If you know it, `delm-mcp doctor --trust` tries it."
+    detail = f"{link.file}: {link.target.shown} came with this project, and was not tried"
+    return Finding(link.client.title, State.NOTE, detail, hint)
+
+
 def _package(client: Client) -> Path | None:
     """Where a client says that it has our plugin or extension."""
     home = Path.home()
@@ -227,15 +251,16 @@ def _is_on(plugin: tuple[str, Any]) -> bool:
     return name.startswith("delm@") and bool(on)
 
 
-async def _reach_all(targets: set["Target"], place: Place) -> dict["Target", "Reached | Unreachable"]:
+async def _reach_all(targets: set["Target"]) -> dict["Target", "Reached | Unreachable"]:
     from delm_mcp.cli.joining.reaching import Unreachable, reach
 
     answers: dict[Target, Reached | Unreachable] = {}
     folder = project_root(Path.cwd())
 
     async def ask(target: "Target", spare: Path) -> None:
+        # A board of its own: on the folder's, which may have been cloned too, it would run waiting checks.
         try:
-            answers[target] = await reach(target, folder, place.board if place.board.exists() else spare)
+            answers[target] = await reach(target, folder, spare)
         except Unreachable as error:
             answers[target] = error
 

@@ -140,7 +140,7 @@ class FarGate:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             async with httpx2.AsyncClient(headers=headers, timeout=ANSWER_S) as client:
-                answer = await client.request(method, address)
+                answer = await client.request(method, address, json={} if method == "POST" else None)
             facts = answer.json()
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise DelmError(f"{self.url} did not answer: {error or type(error).__name__}") from None

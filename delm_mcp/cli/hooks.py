@@ -8,6 +8,7 @@ import json
 import os
 import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ app = typer.Typer(
     help="What clients run at the end of a turn and of a session; the packages in `clients/` set them up.",
 )
 PATIENCE_S = 5.0
+END_S = 9.0
+"""When the process ends whatever it waits for: clients allow 15 s, and a thread in a system call cannot be
+cancelled."""
 INPUT_BYTES_MAX = 1_000_000
 INPUT_S = 2.0
 
@@ -67,6 +71,9 @@ def _guarded(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with anyio.fail_after(PATIENCE_S):
             await main()
 
+    timer = threading.Timer(END_S, _leave)
+    timer.daemon = True
+    timer.start()
     try:
         anyio.run(bounded)
     except TimeoutError:
@@ -75,6 +82,14 @@ def _guarded(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         _complain(str(error))
     except Exception as error:  # a client must not suffer from a fault of ours either
         _complain(f"{type(error).__name__}: {error}")
+    finally:
+        timer.cancel()
+
+
+def _leave() -> None:
+    _complain(f"the board did not answer within {END_S:g} s")
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _complain(text: str) -> None:

@@ -1,7 +1,6 @@
 """`install`: tells an agent's client of the board, in the client's own configuration file."""
 
 import base64
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from delm_mcp.board.tokens import PREFIX
 from delm_mcp.cli.joining import documents, files
 from delm_mcp.cli.joining.files import Records
 from delm_mcp.cli.joining.recipes import Client, Scope, Server, client_named, file_of, local_server
+from delm_mcp.cli.joining.showing import diff_of
 from delm_mcp.cli.wiring import err, out, run
 from delm_mcp.config import state_folder
-from delm_mcp.domain.text import visible
 from delm_mcp.errors import ConfigError
 
 _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
@@ -22,13 +22,14 @@ _LINE_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of a file; `after` None removes it."""
+    """What is to become of a file; `after` None removes it, and an undo will bring `ground` back."""
 
     file: Path
     before: bytes | None
     after: bytes | None
     why: str
     folders: tuple[str, ...] = ()
+    ground: bytes | None = None
 
 
 def install(
@@ -70,7 +71,7 @@ def install(
         where = scope or known.scope
         file = file_of(known, where, Path.cwd())
         records = Records(state_folder())
-        change = _undoing(known, file, records) if undo else _adding(known, file, server)
+        change = _undoing(known, file, records) if undo else _adding(known, file, server, records)
         if change.before == change.after:
             out.print(f"{file}: {change.why}; nothing to do.", markup=False, highlight=False, soft_wrap=True)
             return
@@ -98,9 +99,14 @@ def _server(url: str, token_variable: str) -> Server:
         return local_server()
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url!r} is no address.", "For example https://host:8722/mcp.")
-    if token_variable and not token_variable.isidentifier():
+    if "@" in url.partition("://")[2].partition("/")[0] or PREFIX in url:
         raise ConfigError(
-            f"--token-variable {token_variable[:20]!r}... is no name of a variable.",
+            "--url has a password or a token in it.", "Pass its variable: --token-variable NAME."
+        )
+    if token_variable and (not token_variable.isidentifier() or token_variable.startswith(PREFIX)):
+        # It may be the token itself, and half of those would do as names.
+        raise ConfigError(
+            "--token-variable is no name of a variable.",
             "Name the variable that holds the token, such as DELM_TOKEN; do not pass the token itself.",
         )
     return Server(url=url, token_variable=token_variable)
@@ -113,15 +119,19 @@ def _shared(scope: Scope, server: Server) -> str:
     return ""
 
 
-def _adding(client: Client, file: Path, server: Server) -> Change:
+def _adding(client: Client, file: Path, server: Server, records: Records) -> Change:
     before = files.load(file)
     text = files.decode(before, file)
     present = documents.entry_in(client, documents.parse(client, text, str(file)))
     wanted = documents.merged(present, client.entry(server))
     if present == wanted:
         return Change(file, before, before, "the board's entry is there")
-    after = documents.with_entry(client, text, wanted, str(file))
-    return Change(file, before, after.encode("utf-8"), "added")
+    after = documents.with_entry(client, text, wanted, str(file)).encode("utf-8")
+    record, ground = records.of(file), before
+    if record is not None and before is not None and files.digest(before) != record.after:
+        # The user's changes since an earlier install are to stay, and its entry is not the user's.
+        ground = documents.without_entry(client, text, str(file)).encode("utf-8")
+    return Change(file, before, after, "added", ground=ground)
 
 
 def _undoing(client: Client, file: Path, records: Records) -> Change:
@@ -150,7 +160,7 @@ def _make(change: Change, records: Records, *, undo: bool) -> None:
     elif undo:
         files.replace(change.file, change.after, expected=change.before)
     else:
-        records.keep(change.file, change.before, change.after)
+        records.keep(change.file, change.ground, change.after)
         try:
             files.replace(change.file, change.after, expected=change.before)
         except ConfigError:
@@ -162,10 +172,9 @@ def _make(change: Change, records: Records, *, undo: bool) -> None:
 
 def _show(change: Change) -> None:
     """The change as a diff, on standard output."""
-    before = (change.before or b"").decode("utf-8").splitlines()
-    after = (change.after or b"").decode("utf-8").splitlines()
+    before, after = ((content or b"").decode("utf-8") for content in (change.before, change.after))
     names = (str(change.file) if change.before is not None else "(not there)",
              str(change.file) if change.after is not None else "(removed)")  # fmt: skip
-    for line in difflib.unified_diff(before, after, *names, lineterm=""):
+    for line in diff_of(before, after, names):
         style = "bold" if line.startswith(("+++", "---")) else _LINE_STYLE.get(line[:1], "")
-        out.print(Text(visible(line), style=style), soft_wrap=True)
+        out.print(Text(line, style=style), soft_wrap=True)

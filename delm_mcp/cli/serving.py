@@ -52,7 +52,7 @@ def stdio(
         async with opened(board, commands=commands, create=True, works=True) as served:
             caller = Caller(Principal(local_principal(agent or RandomIds().token())), agent=agent)
             keeper = Keeper(served.board, lambda: caller)
-            book = Book(served.place.board, str(caller.principal))
+            book = Book(served.place.board)
 
             def claimed(claim: Claim) -> None:
                 book.note(claim.run, claim.agent)

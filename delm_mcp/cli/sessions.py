@@ -36,18 +36,17 @@ class Session:
     """
 
     client: tuple[int, float]
-    principal: str
     seats: tuple[tuple[str, str], ...]
 
 
 class Book:
     """The session of one `delm-mcp stdio`, as a file beside its board while it runs."""
 
-    def __init__(self, board: Path, principal: str) -> None:
+    def __init__(self, board: Path) -> None:
         self._folder = folder_of(board)
         self._file = self._folder / f"{os.getpid()}.json"
-        self._principal = principal
         self._seats: dict[tuple[str, str], None] = {}
+        self._processes: dict[str, tuple[int, float]] = {}
         # Also while it has no agent: else hooks of a client that another one started would find that one.
         self._write()
 
@@ -59,20 +58,21 @@ class Book:
 
     def _write(self) -> None:
         try:
-            own = psutil.Process()
-            client = _client_of(own)
-            facts = {
-                "host": socket.gethostname(),
-                "server": [own.pid, own.create_time()],
-                "client": [client.pid, client.create_time()],
-                "principal": self._principal,
-                "seats": list(self._seats),
-            }
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            _forget_dead(self._folder)
-            write_private(self._file, json.dumps(facts))
+            if not self._processes:  # once: when a client dies, another process becomes our parent
+                own = psutil.Process()
+                self._processes = {"server": _named(own), "client": _named(_client_of(own))}
+            facts = {"host": socket.gethostname(), **self._processes, "seats": list(self._seats)}
+            with suppress(FileNotFoundError):  # another server's end may just have removed the folder
+                self._put(facts)
+                return
+            self._put(facts)
         except (OSError, psutil.Error) as error:
             _log.warning("Hooks will not find this agent, because its session cannot be kept: %s", error)
+
+    def _put(self, facts: dict[str, Any]) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        _forget_dead(self._folder)
+        write_private(self._file, json.dumps(facts))
 
     def close(self) -> None:
         """Forget the session."""
@@ -108,6 +108,10 @@ def write_private(file: Path, text: str) -> None:
     partial.replace(file)
 
 
+def _named(process: psutil.Process) -> tuple[int, float]:
+    return process.pid, process.create_time()
+
+
 def _client_of(server: psutil.Process) -> psutil.Process:
     """The process that asked for the server: its parent, but for what only passes a command on."""
     client = server.parent() or server
@@ -130,7 +134,7 @@ def _read(folder: Path) -> Iterator[tuple[tuple[Path, tuple[int, float]], Sessio
                 continue
             seats = tuple((str(run), str(agent)) for run, agent in facts["seats"])
             client, server = facts["client"], facts["server"]
-            session = Session((int(client[0]), float(client[1])), str(facts["principal"]), seats)
+            session = Session((int(client[0]), float(client[1])), seats)
             yield (file, (int(server[0]), float(server[1]))), session
         except (OSError, ValueError, LookupError, TypeError):
             continue  # half-written or of another version: nobody's session

@@ -10,12 +10,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from delm_mcp.board import stats
+from delm_mcp.board import stats, tending
 from delm_mcp.board.operation import Operation
 from delm_mcp.cli.wiring import out
 from delm_mcp.domain.differences import Difference, difference_line
 from delm_mcp.domain.dossiers import Line, Tone
-from delm_mcp.domain.drain import is_live
 from delm_mcp.domain.explaining import Explanation
 from delm_mcp.domain.model import UNFINISHED, Entry, EntryState, Run, TaskState
 from delm_mcp.domain.text import one_line, shortened
@@ -46,7 +45,6 @@ def print_json(facts: Any) -> None:
 
 def details(op: Operation, run: Run) -> dict[str, Any]:
     """What `status` shows of a run beyond its figures: agents, unfinished tasks, latest entries."""
-    limits = op.policy(run).limits
     tasks = op.tx.tasks(run.id, UNFINISHED, limit=200)
     entries = op.tx.entries(run.id, limit=LATEST, newest=True)
     counts = op.tx.entry_counts(run.id)
@@ -54,14 +52,8 @@ def details(op: Operation, run: Run) -> dict[str, Any]:
         "verification": stats.gate(op, run),
         "agents": [
             {
-                "agent": agent.name,
-                "principal": agent.principal,
-                "live": is_live(agent, op.now, limits),
+                **tending.seen(op, run, agent),
                 "seen_at": agent.seen_at,
-                "seen_s_ago": round(op.now - agent.seen_at, 1),
-                "task": next(
-                    (t.label for t in tasks if t.agent == agent.name and t.state is TaskState.LEASED), ""
-                ),
                 "admitted": counts.get((agent.name, EntryState.ADMITTED), 0),
                 "rejected": counts.get((agent.name, EntryState.REJECTED), 0),
             }

@@ -99,6 +99,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     try:
+        _insist_on_home()
         return anyio.run(main, backend_options={"use_uvloop": _has_uvloop()})
     except DelmError as error:
         err.print(f"[bold red]error[/] {escape(one_line(error.problem))}", highlight=False, soft_wrap=True)
@@ -110,6 +111,14 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone, and nobody wants to hear of it
         raise typer.Exit(0) from None
+
+
+def _insist_on_home() -> None:
+    """Raises: ConfigError: There is none, as in a container with a user that it does not know."""
+    try:
+        Path.home()
+    except RuntimeError:
+        raise ConfigError("HOME is not set, and this user has no home.", "Set it: export HOME=/tmp") from None
 
 
 def _has_uvloop() -> bool:

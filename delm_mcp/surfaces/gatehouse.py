@@ -1,8 +1,8 @@
 """What hooks of clients ask over HTTP: whether an agent still has work, and that its task be handed on.
 
 `GET /agents/NAME/due` answers `{"reason", "mark"}` (see `board.gate.Due`), `POST /agents/NAME/release`
-`{"released": [task]}`. Plain routes beside `/mcp`, because a hook has to be quick and no model reads them:
-as tools they would cost every agent's context.
+(with any JSON) `{"released": [task]}`. Plain routes beside `/mcp`, because a hook has to be quick and no
+model reads them: as tools they would cost every agent's context.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,8 @@ def add_gate(
         answer: Callable[[Caller, str], Awaitable[dict[str, object]]],
     ) -> Callable[[Request], Awaitable[Response]]:
         async def route(request: Request) -> Response:
-            refused = await guard.validate_request(request)
+            # A form of a page elsewhere cannot say that it is JSON, without being asked for leave first.
+            refused = await guard.validate_request(request, is_post=request.method == "POST")
             if refused is not None:
                 return refused
             caller = caller_of()

@@ -31,14 +31,33 @@ def parse(client: Client, text: str, where: str) -> dict[str, Any]:
         return {}
     try:
         facts = tomllib.loads(text) if client.format == "toml" else jsonc.read(text).value
+        if _is_deep(facts):
+            raise RecursionError
     except (jsonc.Broken, tomllib.TOMLDecodeError) as error:
         kind = "TOML" if client.format == "toml" else "JSON"
         raise ConfigError(
             f"{where} is no {kind} that could be read: {error}.", "Mend it there first; nothing was changed."
         ) from None
+    except RecursionError:
+        raise ConfigError(
+            f"{where} has values nested more than {jsonc.DEPTH_MAX} deep.", "Add the entry by hand."
+        ) from None
     if not isinstance(facts, dict):
         raise ConfigError(f"{where} holds no object at its top.", "Mend it there first; nothing was changed.")
     return facts
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether values are nested deeper than what changes them can follow."""
+    level = [value]
+    for _ in range(jsonc.DEPTH_MAX):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 def entry_in(client: Client, facts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ may be in a repository.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -87,6 +88,8 @@ def replace(file: Path, content: bytes, *, expected: bytes | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if load(target) != expected:
             raise ConfigError(f"{file} was changed meanwhile.", "Run the command again.")
+        if expected is not None and not target.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, "it is read-only")
         descriptor, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with open(descriptor, "wb") as stream:
@@ -114,9 +117,9 @@ def _mode_of(target: Path) -> int:
 
 
 def remove(file: Path, folders: tuple[str, ...]) -> None:
-    """Remove a file that an install made, and the folders that it made, where they are empty."""
+    """Remove a file that an install made, through links, and the folders that it made if they are empty."""
     try:
-        file.unlink(missing_ok=True)
+        Path(os.path.realpath(file)).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be removed: {error.strerror}.", "Check its folder's permissions."

@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLANK = frozenset({"space", "line", "block"})
-DEPTH_MAX = 200
+DEPTH_MAX = 100
 
 
 class Broken(Exception):

@@ -65,16 +65,23 @@ def target_of(entry: Mapping[str, Any]) -> Target:
     """
     url = entry.get("url") or entry.get("httpUrl")
     if isinstance(url, str):
-        headers = {str(k): _expanded(str(v)) for k, v in dict(entry.get("headers") or {}).items()}
+        headers = _expanded_table(entry, "headers")
         if entry.get("bearer_token_env_var"):
             headers["Authorization"] = "Bearer " + _expanded(f"${{{entry['bearer_token_env_var']}}}")
         return Target(url=url, headers=tuple(headers.items()))
-    command = entry.get("command")
-    words = command if isinstance(command, list) else [command, *(entry.get("args") or [])]
-    if not words or not all(isinstance(word, str) and word for word in words):
+    command, args = entry.get("command"), entry.get("args") or []
+    words = command if isinstance(command, list) else [command, *(args if isinstance(args, list) else [args])]
+    if not words or not words[0] or not all(isinstance(word, str) for word in words):
         raise Unreachable("its entry names neither a command nor a URL", "Let delm-mcp install write it.")
-    given = dict(entry.get("env") or entry.get("environment") or {})
-    return Target(tuple(words), tuple((str(k), _expanded(str(v))) for k, v in given.items()))
+    variables = _expanded_table(entry, "env") | _expanded_table(entry, "environment")
+    return Target(tuple(words), tuple(variables.items()))
+
+
+def _expanded_table(entry: Mapping[str, Any], key: str) -> dict[str, str]:
+    table = entry.get(key) or {}
+    if not isinstance(table, Mapping):
+        raise Unreachable(f"{key} in its entry is no table of names and values", "Mend it there.")
+    return {str(name): _expanded(str(value)) for name, value in table.items()}
 
 
 def _expanded(text: str) -> str:
@@ -94,7 +101,7 @@ async def reach(target: Target, folder: Path, spare_board: Path) -> Reached:
 
     Args:
         folder: Where the client would be started.
-        spare_board: A board for a server that would otherwise make one where none is.
+        spare_board: A board for a server that is started, unless its entry names one.
 
     Raises:
         Unreachable: Says what stands in the way.

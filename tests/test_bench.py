@@ -100,6 +100,7 @@ async def test_the_gate_is_measured_for_each_preset_beside_open(tmp_path: Path) 
         assert row["cpu_us"] > 0
 
 
+@pytest.mark.long
 async def test_each_entry_of_the_gate_passed_the_checks_of_its_preset(tmp_path: Path) -> None:
     rows = await _measured(tmp_path, Part.GATE, rounds=2)
     for row in rows:

@@ -134,6 +134,7 @@ async def test_a_repair_passes_and_a_patch_that_breaks_something_does_not(scene:
     assert "«test_app::test_halve»" in bad.reason
 
 
+@pytest.mark.long
 async def test_a_patch_that_deletes_its_failing_test_is_refused_with_and_without_protection(
     scene: Scene,
 ) -> None:

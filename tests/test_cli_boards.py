@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outside import delm, delm_here, environment, opened_by_cli
+from tests.outside import delm, delm_here, environment, git, opened_by_cli, repository
 
 COMMANDS = """
 init install doctor stdio serve status context why diff stats retract cancel audit export backup tools
@@ -112,6 +112,24 @@ def test_a_board_that_lost_its_end_is_said_to_be_damaged(board: Path, tmp_path: 
     done = delm_here("audit", cwd=tmp_path)
     assert done.code == 1
     assert "damaged" in done.out + done.err
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_board_that_came_with_a_repository_is_not_opened(tmp_path: Path, linked: bool) -> None:
+    repo = repository(tmp_path / "repo", {"a.py": "x = 1\n"})
+    delm("init", "Mend it", "--check", "touch owned", cwd=repo)
+    (repo / ".delm" / ".gitignore").unlink()
+    if linked:
+        (repo / ".delm").rename(repo / "data")
+        (repo / ".delm").symlink_to("data")
+    git(repo, "add", "--force", "--all")
+    git(repo, "commit", "-q", "-m", "A board for whoever clones this")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(repo), str(clone))
+    for words in (["status"], ["stdio"], ["init", "another goal"]):
+        done = delm_here(*words, cwd=clone)
+        assert done.code == 1
+        assert "git tracks the board" in done.err.replace("\n", " ")
 
 
 def test_a_locked_board_says_who_has_to_let_go(board: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def rounds(project: tuple[Path, list[str]], home: Path, seeds: range) -> int:
 def test_boards_survive_killed_agents_servers_and_checks(
     project: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    rounds(project, tmp_path, range(2))
+    rounds(project, tmp_path, range(1))
 
 
 @pytest.mark.long

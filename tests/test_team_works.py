@@ -78,6 +78,7 @@ def test_the_record_tells_what_happened_in_order(small: Scene) -> None:
     assert all(line.agent == "team-agent-1" for line in lines if isinstance(line.what, Started | Ended))
 
 
+@pytest.mark.long
 def test_a_killed_agent_one_that_leaves_and_a_killed_server_lose_nothing(scene: Scene) -> None:
     hangs, leaves = scene.agents("--first", "hang"), scene.agents("--first", "leave")
 

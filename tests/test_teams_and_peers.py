@@ -392,6 +392,7 @@ async def test_where_peers_are_required_a_lone_agent_can_give_up_in_good_order(t
 # -- two who do not depend on each other ---------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_two_independent_agents_judge_everything_under_strict(tmp_path: Path) -> None:
     start(tmp_path, "strict", tasks=3)
     board = tmp_path / "board.db"

@@ -113,6 +113,15 @@ class GitRepo:
             raise NotFound(f"The repository {self.main} has no commit {commit}.")
         return done.stdout.decode("ascii").strip()
 
+    async def tracks(self, path: Path) -> bool:
+        """Whether a file of the main worktree is in git's index, so that it may have come by a clone."""
+        # A tracked link may lead to a tracked file.
+        name = os.path.relpath(os.path.realpath(path), os.path.realpath(self.main))
+        if name.startswith(os.pardir):
+            return False
+        done = await self.git.real("ls-files", "--error-unmatch", "--", name, ok=(0, 1, 128))
+        return done.exit_code == 0
+
     async def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `older` is `newer` or can be reached from it (both commits)."""
         done = await self.git.own("merge-base", "--is-ancestor", _full(older), _full(newer), ok=(0, 1))

@@ -23,7 +23,7 @@ from delm_mcp.board.ids import RandomIds
 from delm_mcp.checks.judge import Judge
 from delm_mcp.checks.runner import Runner, Wish, make_runner
 from delm_mcp.checks.workdirs import remove_abandoned
-from delm_mcp.config import Place, find_place, judge_key, prepare_folder
+from delm_mcp.config import FILE, FOLDER, Place, find_place, judge_key, prepare_folder
 from delm_mcp.domain.text import one_line
 from delm_mcp.domain.travel import Reach
 from delm_mcp.errors import ConfigError, DelmError
@@ -79,8 +79,15 @@ async def opened_at(
     """Open the board of a place that was found before; the arguments are those of `opened`."""
     if create:
         prepare_folder(place.board)
-    elif not place.board.exists():
-        raise ConfigError(f"There is no board at {place.board}.", 'Open one with `delm-mcp init "goal"`.')
+    if not place.board.exists():
+        if not create:
+            raise ConfigError(f"There is no board at {place.board}.", 'Open one with `delm-mcp init "goal"`.')
+    elif place.repo is not None and await place.repo.tracks(place.board):
+        raise ConfigError(
+            f"git tracks the board {place.board}, so it may have come with the repository, and with it "
+            "commands that you never named.",
+            f"If it is yours: git rm --cached {FOLDER}/{FILE}. Else delete it.",
+        )
     async with open_sqlite(place.board, create=create) as store:
         ids = RandomIds()
         runner = await make_runner(commands, hidden=(Path.home(), place.board.parent)) if works else None

@@ -115,8 +115,7 @@ class GitRepo:
 
     async def tracks(self, path: Path) -> bool:
         """Whether a file of the main worktree is in git's index, so that it may have come by a clone."""
-        # A tracked link may lead to a tracked file.
-        name = os.path.relpath(os.path.realpath(path), os.path.realpath(self.main))
+        name = _place_in(self.main, path)
         if name.startswith(os.pardir):
             return False
         done = await self.git.real("ls-files", "--error-unmatch", "--", name, ok=(0, 1, 128))
@@ -300,6 +299,11 @@ def _full(sha: str) -> str:
     if not _FULL_NAME.fullmatch(sha):
         raise InvalidInput(f"{sha[:80]!r} is not a full object name.", "Resolve it first.")
     return sha
+
+
+def _place_in(folder: Path, path: Path) -> str:
+    """Where a file really lies, seen from a folder: a tracked link may lead to a tracked file."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
 
 
 def _our_ref(name: str) -> str:

@@ -186,12 +186,12 @@ def _make_worktrees(wish: Wish, repository: Repository, folder: Folder, commit: 
 
 async def _open_run(wish: Wish, owner: Owner, run: str, folder: Path) -> None:
     """Open the run at the commit that the agents' worktrees are at."""
-    words = ["init", wish.goal, "--run", run, "--policy", wish.policy, "--json"]
+    words = ["init", "--run", run, "--policy", wish.policy, "--json"]
     words += ["--tasks-file", wish.tasks_file] if wish.tasks_file else []
     for name, values in (("--task", wish.tasks), ("--check", wish.checks), ("--protect", wish.protect)):
         for value in values:
-            words += [name, value]
-    await owner.tell(*words, folder=folder)
+            words += [f"{name}={value}"]
+    await owner.tell(*words, operands=(wish.goal,), folder=folder)
 
 
 def _undo(wish: Wish, repository: Repository, folder: Folder) -> None:

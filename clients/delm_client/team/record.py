@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
+from pydantic import TypeAdapter
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -134,6 +136,20 @@ KINDS: Mapping[str, type[Event]] = {
 }  # fmt: skip
 
 
+_SHAPES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
+
+
+def checked(what: Event) -> Event:
+    """The event with values of its types: a client's own output is not to be trusted with that.
+
+    Raises:
+        ValueError: A value is of another type, such as a number where text belongs.
+    """
+    values = {one.name: getattr(what, one.name) for one in fields(what)}
+    found: Event = _SHAPES[what.event].validate_python(values)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the record: when, of which agent (empty: of the run), and what."""
@@ -151,14 +167,14 @@ def line_of(row: Mapping[str, Any]) -> Line | None:
     """A line from its JSON values; None for a kind that this version does not know.
 
     Raises:
-        KeyError, TypeError: It lacks a field.
+        KeyError, TypeError, ValueError: It lacks a field, or a value is of another type.
     """
     kind = KINDS.get(row["event"])
     if kind is None:
         return None
     known = {one.name for one in fields(kind)}
     given = {name: value for name, value in row.items() if name in known}
-    return Line(float(row["at"]), str(row["agent"]), kind(**given))
+    return Line(float(row["at"]), str(row["agent"]), _SHAPES[kind.event].validate_python(given))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream
 
 from delm_client.team.causes import cause_of
 from delm_client.team.following import Following, Seen
-from delm_client.team.harness import Harness, Launch, Parser
+from delm_client.team.harness import Harness, Launch
+from delm_client.team.hearing import Hearing, Log
 from delm_client.team.hosting import Host
 from delm_client.team.owner import clean_environment
 from delm_client.team.processes import end, tail
-from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Said, Started
+from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Started
 from delm_client.team.team import Team
 from delm_client.team.view import ASKED, GIVEN_UP
 from delm_client.team.wish import Member, TeamError
@@ -29,8 +29,6 @@ from delm_client.team.worktrees import git_variables
 JOIN_S = 120.0
 DRAIN_S = 2.0
 PAUSE_S_MAX = 30.0
-SAID_CHARS = 2000
-LINE_CHARS_MAX = 4_000_000
 
 
 @dataclass
@@ -119,7 +117,7 @@ class Worker:
         )
         self._verdicts = 0
         self._held = Holds()
-        self._words = ""
+        self._hearing = Hearing(harness.parser(), self._tell)
         crew.team.record.listeners.append(self._notice)
 
     def _tell(self, what: Event) -> None:
@@ -151,7 +149,7 @@ class Worker:
             await self._crew.following.until(lambda: self._crew.worth_starting(self._label))
 
     def _give_up(self, times: int) -> None:
-        said = f" Its last words: {self._words}." if self._words else ""
+        said = f" Its last words: {self._hearing.words}." if self._hearing.words else ""
         how = "once" if times == 1 else f"{times} times in a row"
         self._tell(
             Noted(
@@ -170,7 +168,7 @@ class Worker:
     async def _once(self) -> int:
         """Start a process, hear it to its end, and say how that was; returns its exit code."""
         self._attempt += 1
-        self._words = ""
+        self._hearing = Hearing(self._harness.parser(), self._tell)
         launch = self._harness.launch(self._team.assignment(self._member, self._crew.host))
         write_files(launch)
         self._crew.starting.add(self._label)
@@ -233,8 +231,8 @@ class Worker:
             return f"{ASKED}: {self._crew.ending.reason or 'the run is over'}"
         if code <= 0:
             return ""
-        said = tail(self._team.folder.log(self._label)) or self._words
-        cause = cause_of(f"{said} {self._words}", self._member.kind)
+        said = tail(self._team.folder.log(self._label)) or self._hearing.words
+        cause = cause_of(f"{said} {self._hearing.words}", self._member.kind)
         return " ".join(filter(None, [said, cause]))
 
     async def _feed(self, process: Process, text: str) -> None:
@@ -247,31 +245,8 @@ class Worker:
     async def _hear(self, process: Process, heard: anyio.Event) -> None:
         """Take in what the process prints, line by line."""
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        parser = self._harness.parser()
-        rest = ""
-        with self._team.folder.log(self._label, "out").open("a", encoding="utf-8") as log:
-            async for text in TextReceiveStream(process.stdout, errors="replace"):
-                with suppress(OSError):
-                    log.write(text)
-                    log.flush()
-                *lines, rest = (rest + text).split("\n")
-                for line in lines:
-                    self._take(parser, line)
-                rest = rest[-LINE_CHARS_MAX:]
-            self._take(parser, rest)
+        await self._hearing.hear(process.stdout, Log(self._team.folder.log(self._label, "out")))
         heard.set()
-
-    def _take(self, parser: Parser, line: str) -> None:
-        try:
-            told = parser.feed(line)
-        except Exception as error:  # a client's new version may print what its parser does not expect
-            told = [Noted(f"a line of its output was not understood ({type(error).__name__}: {error})")]
-        for what in told:
-            if isinstance(what, Said | Faulted):
-                self._words = what.text[-400:]
-                self._tell(type(what)(what.text[:SAID_CHARS]))
-            else:
-                self._tell(what)
 
     async def _await_joining(self, since: float) -> None:
         """Say so when the board has not seen the agent within a time."""
@@ -279,7 +254,7 @@ class Worker:
         with anyio.move_on_after(JOIN_S):
             await following.until(lambda: float(following.seen.agent(self._label).get("seen_at", 0)) >= since)
             return
-        said = self._words or tail(self._team.folder.log(self._label)) or "it has said nothing"
+        said = self._hearing.words or tail(self._team.folder.log(self._label)) or "it has said nothing"
         cause = cause_of(said, self._member.kind) or "its model may be slow, or its MCP client not connected"
         self._tell(Noted(f"{self._label} has not joined the board within {JOIN_S:.0f} s ({said}): {cause}."))
 

@@ -99,9 +99,15 @@ async def _keep(crew: Crew) -> None:
                 told = True
 
 
+def ending_signals() -> list[signal.Signals]:
+    """What ends a team in order; under `nohup` a closed terminal does not."""
+    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    return [one for one in ends if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+
+
 async def until_signalled(ending: Ending, told: list[signal.Signals], record: Record) -> None:
     """A first Ctrl-C (or SIGTERM, from `delm-run stop`) ends the team in order, a second one at once."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with anyio.open_signal_receiver(*ending_signals()) as signals:
         async for number in signals:
             told.append(number)
             if len(told) == 1:

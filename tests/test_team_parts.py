@@ -272,7 +272,7 @@ def test_a_reused_process_id_is_never_taken_for_the_launcher(tmp_path: Path) -> 
         assert folder.launcher() is None
     assert folder.launcher() is None
     (tmp_path / "processes.json").write_text(json.dumps({"a-1": {"pid": os.getpid(), "started": 12.0}}))
-    assert end_leftovers(folder.processes().values()) == []
+    assert end_leftovers(folder) == []
 
 
 # -- what is told ----------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def stop(run: RunArg = "") -> None:
         folder = _chosen(run, lambda one: one.launcher() is not None)
         launcher = folder.launcher()
         if launcher is None:
-            if left := end_leftovers(folder.processes().values()):
+            if left := end_leftovers(folder):
                 out.print(f"Its launcher was killed before; ended what it left: {left}", markup=False)
                 return
             raise TeamError(f"The team {folder.run} is not under way, so there is nothing to stop.")

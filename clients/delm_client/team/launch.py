@@ -38,19 +38,15 @@ async def new(wish: Wish, start: Path, out: Console) -> int:
     """
     prepare.harnesses_of(wish)
     wish, repository = prepare.located(wish, start)
-    run = await prepare.name_for(wish, repository)
-    folder = Folder(repository.main / ".delm" / "teams" / run)
-    folder.make()
+    prepare.clear_unopened(repository)
+    while True:
+        run = await prepare.name_for(wish, repository)
+        folder = Folder(repository.main / ".delm" / "teams" / run)
+        if folder.make():  # else another launcher was quicker, and the name is looked at again
+            break
     with folder.locked():
         with out.status(f"Opening run {run} ..."):
             team = await prepare.open_team(wish, repository, run)
-        if not wish.checks:
-            out.print(
-                "No --check was given, so nothing runs what agents propose: patches are taken at their "
-                'word. For example --check "pytest -q".',
-                style="yellow",
-                soft_wrap=True,
-            )
         return await _lead(team, out)
 
 
@@ -96,12 +92,18 @@ async def _lead(team: Team, out: Console) -> int:
 
 def _print_head(out: Console, team: Team) -> None:
     run = team.facts.run
-    out.print(
-        f"run {run}: {plural(len(team.labels), 'agent')} from commit {team.facts.base[:12]}", markup=False
-    )
-    out.print(
-        f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}", markup=False
-    )
+    if not team.facts.commands:
+        out.print(
+            "No --check was given, so nothing runs what agents propose: patches are taken at their "
+            'word. For example --check "pytest -q".',
+            style="yellow",
+            soft_wrap=True,
+        )
+    for said in (
+        f"run {run}: {plural(len(team.labels), 'agent')} from commit {team.facts.base[:12]}",
+        f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}",
+    ):
+        out.print(said, markup=False, soft_wrap=True)
     if team.facts.simulated:
         out.print("A scripted model answers in place of a real one.", style="yellow")
 

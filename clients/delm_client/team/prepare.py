@@ -93,10 +93,10 @@ async def name_for(wish: Wish, repository: Repository) -> str:
         )
     taken |= {ref.split("/")[3] for ref in heads.splitlines()}
     if wish.run in taken:
-        raise TeamError(
-            f"The run {wish.run!r} exists already. Go on with it: delm-run resume {wish.run}. "
-            "Or choose another --run."
-        )
+        how = f"Go on with it: delm-run resume {wish.run}. Or choose another --run."
+        if wish.run not in {folder.run for folder in teams(repository.main)}:
+            how = f"It has no team, so choose another --run; `delm-mcp status --run {wish.run}` shows it."
+        raise TeamError(f"The run {wish.run!r} exists already. {how}")
     return wish.run or run_name(wish.goal, sorted(taken))
 
 
@@ -173,7 +173,7 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
             if opened:
                 with suppress(TeamError):
                     await owner.tell("cancel", "its team could not be launched", "--run", run)
-            _undo(wish, repository, folder)
+            _undo(repository, folder)
         raise
     return Team(wish, repository, folder, owner, facts, harnesses)
 
@@ -194,14 +194,22 @@ async def _open_run(wish: Wish, owner: Owner, run: str, folder: Path) -> None:
     await owner.tell(*words, operands=(wish.goal,), folder=folder)
 
 
-def _undo(wish: Wish, repository: Repository, folder: Folder) -> None:
-    for member in wish.members:
-        path = folder.worktree(member.label)
+def _undo(repository: Repository, folder: Folder) -> None:
+    """Remove what was made for a team of which no agent was started."""
+    for path in folder.root.glob("*/.git"):
         with suppress(GitError):
-            if (path / ".git").exists():
-                git(repository.main, "worktree", "remove", "--force", str(path))
-        worktrees.delete_branch(repository, branch_of(folder.run, member.label))
+            git(repository.main, "worktree", "remove", "--force", str(path.parent))
     shutil.rmtree(folder.root, ignore_errors=True)
+    for branch in worktrees.branches_below(repository, branch_of(folder.run, "")):
+        worktrees.delete_branch(repository, branch)
+
+
+def clear_unopened(repository: Repository) -> None:
+    """Remove what is left of launchers that were killed before they had opened their teams."""
+    for path in (repository.main / ".delm" / "teams").glob("*/lock"):
+        folder = Folder(path.parent)
+        if not (folder.root / "team.json").exists() and folder.launcher() is None:
+            _undo(repository, folder)
 
 
 async def open_again(folder: Folder, start: Path, changes: Mapping[str, float | None]) -> Team:
@@ -217,7 +225,7 @@ async def open_again(folder: Folder, start: Path, changes: Mapping[str, float | 
     wish = replace(folder.wish(), **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
     check_bounds(wish)
     repository = worktrees.find_repository(start)
-    end_leftovers(folder.processes().values())
+    end_leftovers(folder)
     owner = Owner(repository.board, repository.here)
     row = await owner.status(facts.run)
     if not row:

@@ -19,7 +19,7 @@ from delm_client.team.harness import Harness, Launch
 from delm_client.team.hearing import Hearing, Log
 from delm_client.team.hosting import Host
 from delm_client.team.owner import clean_environment
-from delm_client.team.processes import end, tail
+from delm_client.team.processes import MARK, end, tail
 from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Started
 from delm_client.team.team import Team
 from delm_client.team.view import ASKED, GIVEN_UP
@@ -201,7 +201,8 @@ class Worker:
 
     def _environment(self, launch: Launch) -> dict[str, str]:
         secrets: Mapping[str, str] = self._crew.host.secrets(self._label)
-        return {**clean_environment(), **git_variables(self._label), **launch.variables, **secrets}
+        mark = {MARK: str(self._team.folder.worktree(self._label))}
+        return {**clean_environment(), **git_variables(self._label), **mark, **launch.variables, **secrets}
 
     async def _attend(self, process: Process, launch: Launch, since: float) -> int:
         async with anyio.create_task_group() as group:
@@ -218,7 +219,7 @@ class Worker:
     async def _part(self, process: Process) -> None:
         """The process is gone, or is ended now."""
         asked = process.returncode is None
-        await end(process, self._crew.ending.hurry)
+        await end(process, self._crew.ending.hurry, self._team.folder.worktree(self._label))
         await process.aclose()
         self._crew.running.pop(self._label, None)
         self._team.pids.remove(self._label)

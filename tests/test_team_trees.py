@@ -13,10 +13,10 @@ import pytest
 from delm_client.git import GitError
 from delm_client.team import worktrees
 from delm_client.team.folder import Folder, choose, teams
-from delm_client.team.prepare import clear_unopened
+from delm_client.team.prepare import clear_unopened, located
 from delm_client.team.processes import MARK, end, end_leftovers
 from delm_client.team.record import TeamFacts
-from delm_client.team.wish import TeamError
+from delm_client.team.wish import Member, TeamError, Wish
 from delm_client.team.worktrees import Repository, branch_of, find_repository
 from tests.outside import environment, git
 from tests.team_scene import PATIENCE_S, Scene, scene_in
@@ -126,6 +126,21 @@ def test_a_result_branch_that_somebody_moved_gets_the_result_and_loses_nothing(
     assert git(small.repo, "log", "-1", "--format=%s", aside) == "not admitted"
     assert git(small.repo, "rev-parse", "delm/mend") == found.head
     assert worktrees.set_aside(found, "delm/mend", found.head, "delm-work/mend/before") == ""
+
+
+def test_a_linked_worktree_of_which_git_knows_no_main_one_is_refused_in_words(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "--separate-git-dir", str(tmp_path / "data"), str(tmp_path / "main"))
+    git(tmp_path / "main", "commit", "-q", "--allow-empty", "-m", "start")
+    git(tmp_path / "main", "worktree", "add", "-q", str(tmp_path / "linked"))
+    assert find_repository(tmp_path / "main").main == tmp_path / "main"
+    with pytest.raises(TeamError, match=r"core\.worktree"):
+        find_repository(tmp_path / "linked")
+
+
+def test_a_program_that_is_named_by_a_path_is_found_from_a_worktree(small: Scene) -> None:
+    members = tuple(Member(f"a-{n}", "cmd", words) for n, words in enumerate(["./a 'b c'", "a", "/a"]))
+    wish, _ = located(Wish("goal", members), small.repo)
+    assert [one.command for one in wish.members] == [f"{small.repo}/a 'b c'", "a", "/a"]
 
 
 # -- launchers -------------------------------------------------------------------------------------

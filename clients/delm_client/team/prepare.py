@@ -25,7 +25,7 @@ from delm_client.team.owner import Owner
 from delm_client.team.processes import end_leftovers
 from delm_client.team.record import TeamFacts
 from delm_client.team.team import Team
-from delm_client.team.wish import COMMAND, TeamError, Wish, check_bounds, run_name
+from delm_client.team.wish import COMMAND, Member, TeamError, Wish, check_bounds, run_name
 from delm_client.team.worktrees import Repository, branch_of
 
 
@@ -68,10 +68,19 @@ def located(wish: Wish, start: Path) -> tuple[Wish, Repository]:
         worktrees.refuse_uncommitted(repository.here)
     if wish.tasks_file:
         wish = replace(wish, tasks_file=str((start / wish.tasks_file).resolve()))
+    wish = replace(wish, members=tuple(_started_from(start, member) for member in wish.members))
     policy = Path(wish.policy)
     if policy.suffix == ".toml" or os.sep in wish.policy:
         wish = replace(wish, policy=str((start / policy).resolve()))
     return wish, repository
+
+
+def _started_from(start: Path, member: Member) -> Member:
+    """A member whose program is named by a path, such as `./agent.sh`, which holds in its worktree too."""
+    program, *words = shlex.split(member.command) if member.command else [""]
+    if os.sep not in program or os.path.isabs(program):
+        return member
+    return replace(member, command=shlex.join([str((start / program).resolve()), *words]))
 
 
 async def name_for(wish: Wish, repository: Repository) -> str:

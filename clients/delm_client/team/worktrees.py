@@ -47,7 +47,7 @@ def find_repository(start: Path) -> Repository:
 
     Raises:
         GitError: git is not installed.
-        TeamError: There is no repository, no commit, or no worktree.
+        TeamError: There is no repository, no commit, no worktree, or no word of where the main one is.
     """
     try:
         asked = git(start, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
@@ -81,7 +81,13 @@ def _main(here: Path, git_dir: Path, common: Path) -> Path:
         return common.parent
     if git(common, "rev-parse", "--is-bare-repository") == "true":
         return common
-    return (common / git(common, "config", "--get", "core.worktree")).resolve()
+    try:
+        return (common / git(common, "config", "--get", "core.worktree")).resolve()
+    except GitError as error:
+        raise TeamError(
+            f"{here} is a linked worktree, and git does not say where the main one is, which has the board. "
+            f"Start there, or say it once: git --git-dir={common} config core.worktree MAIN_WORKTREE"
+        ) from error
 
 
 def uncommitted(folder: Path) -> list[str]:

@@ -125,6 +125,13 @@ async def test_an_agent_of_another_principal_is_not_lent(desk: Desk) -> None:
         await desk.board.propose_update(BOB, fact(), agent=held.agent, run=desk.run)
 
 
+async def test_one_that_is_bound_to_a_name_may_say_it_from_the_first_call_on(desk: Desk) -> None:
+    bound = Caller(Principal("ada"), agent="fixed-name")
+    claim = await desk.board.claim_task(bound, agent="fixed-name", run=desk.run)
+    assert claim.agent == "fixed-name"
+    assert (await desk.board.claim_task(bound, agent="fixed-name", run=desk.run)).lease == claim.lease
+
+
 async def test_a_token_bound_to_a_name_speaks_for_no_other(desk: Desk) -> None:
     bound = Caller(Principal("ada"), agent="fixed-name")
     other = await desk.hold()

@@ -264,6 +264,7 @@ async def test_chaos_kills_whoever_has_most_to_lose(
             await process.aclose()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_every_process_and_keeps_the_board(tmp_path: Path) -> None:
     into = tmp_path / "into"
     command = [str(BIN / "delm-run"), "demo", "--into", str(into), "--agents", "2"]

@@ -224,3 +224,16 @@ async def test_secrets_are_kept_nowhere(hall: Hall) -> None:
         if file.is_file():
             assert secret.encode() not in file.read_bytes()
             assert secret.removeprefix("delm_").encode() not in file.read_bytes()
+
+
+async def test_a_server_that_was_started_without_tokens_turns_away_who_shows_one(hall: Hall) -> None:
+    app = make_app(hall.board, host="127.0.0.1", port=8722, with_tokens=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), headers=ACCEPT) as http,
+    ):
+        url = "http://127.0.0.1:8722/mcp"
+        shown = await http.post(url, json=LIST, headers={"Authorization": "Bearer delm_late"})
+        without = await http.post(url, json=LIST)
+    assert (shown.status_code, without.status_code) == (401, 200)
+    assert "Restart" in shown.json()["error"]

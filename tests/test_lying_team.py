@@ -96,6 +96,7 @@ def test_the_standard_gate_stops_what_needs_no_judgement_and_is_cited(runs: Runs
     assert retracted, "no dispute was upheld"
 
 
+@pytest.mark.long
 def test_under_strict_nothing_that_a_rule_can_decide_reaches_the_context(runs: Runs) -> None:
     found = runs("strict")
     insist(found)

@@ -104,6 +104,7 @@ def test_sixteen_processes_on_one_file_drain_it(tmp_path: Path) -> None:
     drain(tmp_path / "board.db", 192, 60, {"board": str(tmp_path / "board.db")})
 
 
+@pytest.mark.long
 def test_sixteen_clients_of_one_server_drain_its_board(tmp_path: Path) -> None:
     with serving(tmp_path / "board.db") as server:
         drain(tmp_path / "board.db", 192, 60, {"url": server.url})

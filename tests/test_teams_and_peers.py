@@ -263,6 +263,7 @@ def raw(peer: Process, number: int, tool: str, **arguments: Any) -> Awaitable[di
     return anyio.to_thread.run_sync(lambda: call(peer, number, tool, **arguments))
 
 
+@pytest.mark.long
 async def test_a_peer_killed_with_the_verify_task_does_not_hold_up_the_run(tmp_path: Path) -> None:
     start(tmp_path, "strict", patience_s=5, tasks=1, lease_s=1, agent_live_s=1)
     board = tmp_path / "board.db"

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from delm_client import demo as demos
 from delm_client import screen, terminal
+from delm_client.bench import cli as benchmarks
 from delm_client.git import GitError
 from delm_client.prepare import DemoError, Wish, prepare
 from delm_client.repair import RepairError
@@ -36,6 +37,7 @@ app = typer.Typer(
     '[bold]delm-run team "fix the failing tests" --agents claude:2[/].',
 )
 teams.add_to(app)
+benchmarks.add_to(app)
 out = Console()
 err = Console(stderr=True)
 

@@ -145,10 +145,13 @@ def clean_name(name: str, what: str) -> str:
 
 
 def join(op: Operation, caller: Caller, run: Run, name: str, tags: tuple[str, ...]) -> Agent:
-    """The caller's agent for claiming: known by its name, or minted."""
+    """The caller's agent for claiming: known by its name, or minted.
+
+    One that is bound to a name may say it before the run knows it: its prompt has told it who it is.
+    """
     tags = clean_tags(tags)
     bound = caller.agent
-    if name or (bound and op.tx.agent(run.id, bound)):
+    if (name and name != bound) or (bound and op.tx.agent(run.id, bound)):
         return touched(op, find_agent(op, caller, run, name), tags)
     name = clean_name(bound, "an agent's name") if bound else op.ids.agent_name()
     while not bound and op.tx.agent(run.id, name):

@@ -23,6 +23,7 @@ from delm_mcp.domain.model import (
     Run,
     RunState,
     Task,
+    TaskKind,
     TaskState,
 )
 from delm_mcp.domain.text import CHARACTERS_PER_TOKEN, clipped, fenced, one_line, shortened, tokens
@@ -119,13 +120,20 @@ def _context(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         more=more,
         version=version,
         news=news,
-        next=following or (_go_on(run)),
+        next=following or _go_on(op, run, agent),
         items=_matching(changes, entries, seen.version_read, wants) if wanted.kind or wanted.query else (),
     )
 
 
-def _go_on(run: Run) -> str:
-    return "claim_task" if run.state is RunState.OPEN else f"Stop: the run is {run.state}."
+def _go_on(op: Operation, run: Run, agent: Agent | None) -> str:
+    if run.state is not RunState.OPEN:
+        return f"Stop: the run is {run.state}."
+    held = op.tx.leased_to(run.id, agent.name) if agent is not None else None
+    if held is None:
+        return "claim_task"
+    if held.kind is TaskKind.VERIFY:
+        return f"Judge E{held.about}: verify(lease, entry=E{held.about}, verdict, reason)."
+    return f"Go on with {held.label}."
 
 
 def _filter(op: Operation, run: Run, wanted: Wanted) -> Callable[[Entry], bool]:
@@ -195,7 +203,7 @@ def _entries(op: Operation, run: Run, agent: Agent | None, wanted: Wanted) -> Re
         more=bool(following),
         version=version,
         news=news,
-        next=following or _go_on(run),
+        next=following or _go_on(op, run, agent),
         items=tuple(piece.item for piece in pieces),
     )
 
@@ -288,7 +296,7 @@ def _queue(op: Operation, run: Run, agent: Agent | None) -> Reading:
         more=sum(counts.get(state, 0) for state in UNFINISHED) > len(rows),
         version=version,
         news=news,
-        next=_go_on(run),
+        next=_go_on(op, run, agent),
         items=tuple(_task_item(task) for task in rows),
     )
 

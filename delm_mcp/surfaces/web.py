@@ -10,6 +10,7 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,10 @@ ANYBODY = Caller(Principal("http:local"))
 """Who calls a server on loopback without tokens: whoever can reach it, told apart by nothing."""
 
 
+TOKENLESS = (
+    "This server asks for no tokens, because its board had none when it started. "
+    "Restart `delm-mcp serve`, or come without a token."
+)
 _GONE: ContextVar[Callable[[], bool]] = ContextVar("gone", default=lambda: False)
 
 
@@ -70,6 +75,25 @@ class NoticesDisconnects:
                 await self._app(scope, received, send)
         finally:
             _GONE.reset(token)
+
+
+class RefusesTokens:
+    """Turns away whoever shows a token to a server that knows none.
+
+    Such a server takes everybody for one principal, so a team that was given tokens after it had started
+    would wait for each other's verdicts for ever.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what comes without a token."""
+        if scope["type"] == "http" and "authorization" in Headers(scope=scope):
+            answer = JSONResponse({"error": TOKENLESS}, status_code=401)
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class BoardToken(AccessToken):
@@ -159,6 +183,8 @@ def make_app(
         host=host,
     )
     app.add_middleware(NoticesDisconnects)
+    if not with_tokens:
+        app.add_middleware(RefusesTokens)
     return app
 
 

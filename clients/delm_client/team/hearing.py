@@ -77,7 +77,7 @@ class Hearing:
         self._flooded = False
 
     async def hear(self, stream: ByteReceiveStream, log: Log) -> None:
-        """Take in a stream to its end."""
+        """Take in a stream to its end; one process's streams may be heard at once."""
         rest = ""
         async for text in TextReceiveStream(stream, errors="replace"):
             log.write(text)

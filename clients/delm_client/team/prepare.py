@@ -147,6 +147,7 @@ def facts_for(wish: Wish, repository: Repository, run: str, base: str) -> TeamFa
         command=wish.command,
         version=_version(),
         simulated=wish.simulated,
+        carried=base != repository.head,
     )
 
 

@@ -4,6 +4,7 @@
 `{"at": <seconds since 1970>, "agent": "claude-1" or "", "event": "said", ...fields}`.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
@@ -214,6 +215,7 @@ class TeamFacts:
         command: The command line that started the team.
         version: Of delm-mcp.
         simulated: Whether a scripted model answered in place of a real one; every view and report says so.
+        carried: Whether `base` is a commit of the user's uncommitted work.
     """
 
     run: str
@@ -237,3 +239,15 @@ class TeamFacts:
     command: str = ""
     version: str = ""
     simulated: bool = False
+    carried: bool = False
+
+    @property
+    def take(self) -> str:
+        """What a user types to get the result; empty where nothing was admitted.
+
+        Where uncommitted work was carried along, git refuses to merge over the same work in the user's files.
+        """
+        result = self.branch or self.head
+        if result and self.carried:
+            return f"git diff --binary {self.base[:12]} {shlex.quote(result)} | git apply"
+        return f"git merge {shlex.quote(result)}" if result else ""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, Process
 
 from delm_client.team.causes import cause_of
 from delm_client.team.following import Following, Seen
@@ -190,14 +190,12 @@ class Worker:
                 await self._part(process)
 
     async def _start(self, launch: Launch) -> Process:
-        with self._team.folder.log(self._label).open("ab") as log:
-            return await anyio.open_process(
-                launch.argv,
-                cwd=self._team.folder.worktree(self._label),
-                env=self._environment(launch),
-                stderr=log,
-                start_new_session=True,
-            )
+        return await anyio.open_process(
+            launch.argv,
+            cwd=self._team.folder.worktree(self._label),
+            env=self._environment(launch),
+            start_new_session=True,
+        )
 
     def _environment(self, launch: Launch) -> dict[str, str]:
         secrets: Mapping[str, str] = self._crew.host.secrets(self._label)
@@ -208,11 +206,15 @@ class Worker:
         async with anyio.create_task_group() as group:
             group.start_soon(self._feed, process, launch.stdin)
             group.start_soon(self._await_joining, since)
-            heard = anyio.Event()
-            group.start_soon(self._hear, process, heard)
+            # Some clients tell only there that their key is refused or their model is out of reach.
+            streams = ((process.stdout, "out"), (process.stderr, "log"))
+            heard = [anyio.Event() for _ in streams]
+            for (stream, kind), done in zip(streams, heard, strict=True):
+                group.start_soon(self._hear, stream, kind, done)
             code = await process.wait()
             with anyio.move_on_after(DRAIN_S):
-                await heard.wait()
+                for done in heard:
+                    await done.wait()
             group.cancel_scope.cancel()
         return code
 
@@ -243,10 +245,10 @@ class Worker:
                 await process.stdin.send(text.encode())
             await process.stdin.aclose()
 
-    async def _hear(self, process: Process, heard: anyio.Event) -> None:
-        """Take in what the process prints, line by line."""
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        await self._hearing.hear(process.stdout, Log(self._team.folder.log(self._label, "out")))
+    async def _hear(self, stream: ByteReceiveStream | None, kind: str, heard: anyio.Event) -> None:
+        """Take in what the process prints, line by line; all of it is kept in a file."""
+        assert stream is not None  # noqa: S101 - it is a pipe
+        await self._hearing.hear(stream, Log(self._team.folder.log(self._label, kind)))
         heard.set()
 
     async def _await_joining(self, since: float) -> None:

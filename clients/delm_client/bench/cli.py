@@ -1,0 +1,225 @@
+"""`delm-run bench` and `delm-run compare`."""
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich.console import Console
+
+from delm_client.bench import jobs
+from delm_client.bench.compare import compare as compared
+from delm_client.bench.compare import show as show_comparison
+from delm_client.bench.errors import BenchError
+from delm_client.bench.estimate import estimate
+from delm_client.bench.folder import Folder
+from delm_client.bench.items import Question
+from delm_client.bench.limits import Caps, OverLimit
+from delm_client.bench.longbench.data import MULTI_DOC
+from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
+from delm_client.bench.reader import Habits
+from delm_client.bench.results import results, show, spent_words
+from delm_client.bench.runner import Plan, Progress, run
+from delm_client.bench.scripted import scripted
+from delm_client.bench.topologies import Topology
+
+out = Console()
+err = Console(stderr=True)
+
+BENCH_HELP = "\n\n".join(
+    [
+        "Run a benchmark with one model through one topology, so that topologies can be compared.",
+        "All topologies use the same agent, model, prompts and caps, and read the whole text in parts: "
+        "[bold]single[/] (one agent), [bold]independent[/] (n, nothing shared; majority and oracle best-of), "
+        "[bold]central[/] (an orchestrator assigns, waits, merges), [bold]delm[/] (n on a board with a gate; "
+        "--policy open: without it). [bold]direct[/] is LongBench's own way, one call, for reference.",
+        "Everything is kept in one folder. Ctrl-C or a kill loses nothing that is finished: "
+        "--resume FOLDER runs what is left, and what could not be run.",
+        "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
+        "--base-url. scripted:reader stands in for a model, to try the harness. "
+        'Needs the extra: pip install "delm-mcp\\[bench]".',
+        "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
+        "--limit 10 --run-cost 5 --dry-run",
+        "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",
+    ]
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(help=BENCH_HELP)(bench)
+    app.command()(compare)
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="The benchmark: longbench.")] = "longbench",
+    data: Annotated[
+        Path | None, typer.Option(help="Its data file; default: the hub, through `datasets`.")
+    ] = None,
+    domain: Annotated[str, typer.Option(help="Of LongBench-v2's questions, or `all`.")] = MULTI_DOC,
+    topology: Annotated[Topology, typer.Option(help="Who reads what and who knows what.")] = Topology.DELM,
+    agents: Annotated[int, typer.Option("--agents", "-n", min=1, max=64, help="Agents an item.")] = 4,
+    model: Annotated[str, typer.Option(help="openai:NAME, anthropic:NAME or google:NAME.")] = "",
+    base_url: Annotated[str, typer.Option(help="Another server that speaks that protocol.")] = "",
+    key_env: Annotated[
+        str, typer.Option(help="The variable with the key; default: the provider's own.")
+    ] = "",
+    temperature: Annotated[float, typer.Option(help="-1: the model's own; LongBench says 0.1.")] = 0.1,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Of one answer; models that think need more.")
+    ] = 2048,
+    price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
+    policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Ablation: the same as --policy open.")
+    ] = False,
+    no_hierarchy: Annotated[
+        bool, typer.Option("--no-hierarchy", help="Ablation: answer from gists, nothing unfolds.")
+    ] = False,
+    gist_tokens: Annotated[int, typer.Option(min=10, max=800, help="How long a gist may be.")] = 100,
+    chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
+    context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
+    rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
+    item_cost: Annotated[float | None, typer.Option(help="Cap in USD an item.")] = None,
+    item_tokens: Annotated[int | None, typer.Option(help="Cap on tokens an item.")] = None,
+    item_calls: Annotated[int | None, typer.Option(help="Cap on calls an item.")] = None,
+    item_seconds: Annotated[float | None, typer.Option(help="Cap on time an item.")] = 3600,
+    run_cost: Annotated[float | None, typer.Option(help="Cap in USD on the run.")] = None,
+    run_tokens: Annotated[int | None, typer.Option(help="Cap on tokens of the run.")] = None,
+    run_calls: Annotated[int | None, typer.Option(help="Cap on calls of the run.")] = None,
+    run_seconds: Annotated[float | None, typer.Option(help="Cap on time of the run.")] = None,
+    into: Annotated[Path | None, typer.Option(help="A new folder for the run.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with this folder; only caps, --at-once, --base-url and --key-env are taken anew."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Run a benchmark."""
+    with _clear_errors(into or resume):
+        item_caps = Caps(item_cost, item_tokens, item_calls, item_seconds)
+        run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
+        item_caps.refuse_nothing("an item")
+        run_caps.refuse_nothing("the run")
+        insist()
+        if resume is not None:
+            job = jobs.resumed(resume, base_url, key_env)
+        else:
+            habits = Habits(gist_tokens, not no_hierarchy, rounds, chunk_tokens, context_tokens)
+            team = jobs.Team(topology, agents, "open" if no_verify else policy)
+            warmth = temperature if temperature >= 0 else None
+            priced = Price.parse(price) if price else None
+            wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
+            job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
+        job = job.within(item_caps, run_caps, at_once)
+        forecast = str(estimate(job.left(), job.plan, job.wanted))
+        (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
+        if not dry_run and not _conducted(job, as_json=as_json):
+            raise typer.Exit(1)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="The folder of a benchmark run.")],
+    b: Annotated[Path, typer.Argument(help="Another one's.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Compare two benchmark runs, item by item.
+
+    Takes the items that both have run: McNemar's exact test on those that only one got right, and bootstrap
+    intervals over items of the differences in rate, cost, tokens and time.
+    """
+    with _clear_errors(None):
+        found = compared(Folder.open(a), Folder.open(b))
+        if as_json:
+            print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
+        else:
+            show_comparison(out, found)
+
+
+def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
+    """Run the job, print its results, and tell whether every item was run."""
+    job.wanted.key()
+    folder = job.opened()
+    err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
+    with _model(job.wanted) as asked:
+        whole = _run(folder, job.questions, job.plan, asked)
+    found = results(folder)
+    folder.save("results.json", found)
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
+    else:
+        show(out, found)
+    return whole
+
+
+@contextmanager
+def _model(wanted: Wanted) -> Iterator[Model]:
+    """The model; a scripted one is started for as long as the run lasts."""
+    if wanted.provider != SCRIPTED:
+        yield Model(wanted)
+        return
+    with scripted() as stand_in:
+        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
+
+
+def _run(folder: Folder, questions: Sequence[Question], plan: Plan, model: Model) -> bool:
+    """Run with progress; True when every item was run."""
+    stopped = ""
+    try:
+        progress = anyio.run(run, folder, questions, plan, model, _tell)
+        return progress.done == len(questions)
+    except OverLimit as error:
+        stopped = f"Stopped: {error}."
+    except ModelRefused as error:
+        stopped = f"Stopped: {error}"
+    except KeyboardInterrupt:
+        stopped = "Stopped."
+        folder.save("results.json", results(folder))
+        err.print(f"{stopped} {_go_on(folder)}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    err.print(f"{stopped} {_go_on(folder)}", style="red", highlight=False, markup=False, soft_wrap=True)
+    return False
+
+
+def _go_on(folder: Folder) -> str:
+    return f"What is finished is kept; go on with: delm-run bench --resume {shlex.quote(str(folder.path))}"
+
+
+def _tell(progress: Progress) -> None:
+    """One line whenever an item is through."""
+    if progress.meter is None or not progress.here:
+        return
+    took = time.monotonic() - progress.started
+    rate = progress.here / took if took else 0.0
+    open_ = progress.total - progress.done - progress.broken
+    line = f"{progress.done} of {progress.total} done, {progress.right} right"
+    line += f", {progress.broken} could not be run" if progress.broken else ""
+    line += f"; {60 * rate:.1f} items/min, {open_ / rate / 60:.0f} min left; " if rate else "; "
+    err.print(line + spent_words(progress.meter.spent.as_json()), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _clear_errors(folder: Path | None) -> Iterator[None]:
+    """What a user can mend is said in plain words."""
+    try:
+        yield
+    except BenchError as error:
+        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+    except OSError as error:
+        where = error.filename or folder or ""
+        err.print(f"{where}: {error.strerror or error}", style="red", highlight=False, markup=False)
+    else:
+        return
+    raise typer.Exit(2)

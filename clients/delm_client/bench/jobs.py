@@ -1,0 +1,177 @@
+"""What a run is asked to do: from the command line for a new one, from its folder for one to go on with."""
+
+import hashlib
+import platform
+import random
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from delm_client.bench import registry
+from delm_client.bench.errors import BenchError, DataError
+from delm_client.bench.folder import Folder
+from delm_client.bench.items import Benchmark, Question
+from delm_client.bench.limits import Caps
+from delm_client.bench.models import Price, Wanted
+from delm_client.bench.reader import Habits
+from delm_client.bench.runner import DONE, Plan
+from delm_client.bench.topologies import Topology
+
+PACKAGES = ("delm-mcp", "mcp", "pydantic-ai-slim", "genai-prices", "openai", "anthropic", "google-genai")
+POLICIES = ("open", "standard", "strict")
+NO_BOARD = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which items: of a benchmark's data file (None: the hub), and how many of them (0: all)."""
+
+    name: str
+    data: Path | None
+    domain: str
+    limit: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who works on an item, and under which policy of the board."""
+
+    topology: Topology
+    agents: int
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that can be started.
+
+    Attributes:
+        folder: None for a new run, until it is opened.
+        path: Where that folder will be.
+        choice: None for a run that goes on.
+    """
+
+    plan: Plan
+    wanted: Wanted
+    questions: Sequence[Question]
+    folder: Folder | None
+    path: Path
+    choice: Choice | None = None
+
+    def within(self, item_caps: Caps, run_caps: Caps, at_once: int) -> "Job":
+        """The same within caps. Raises BenchError for a cap that could not be watched."""
+        blind = any(caps.cost_usd is not None for caps in (item_caps, run_caps))
+        if blind and not self.wanted.priced():
+            raise BenchError(
+                f"No price of {self.wanted.name} is known, so its cost cannot be capped. "
+                "Name one with --price INPUT/CACHED/OUTPUT, or cap tokens or calls."
+            )
+        plan = replace(self.plan, item_caps=item_caps, run_caps=run_caps, at_once=at_once)
+        return replace(self, plan=plan)
+
+    def left(self) -> list[Question]:
+        """What is still to be run."""
+        ready = self.folder.items() if self.folder else {}
+        return [each for each in self.questions if ready.get(each.id, {}).get("state") != DONE]
+
+    def opened(self) -> Folder:
+        """The folder; made for a new run. Raises BenchError where something is already."""
+        if self.folder is not None:
+            return self.folder
+        return Folder.create(self.path, _config(self))
+
+
+def begun(choice: Choice, team: Team, habits: Habits, wanted: Wanted, into: Path | None) -> Job:
+    """A new run. Raises BenchError for what is missing or wrong."""
+    wanted.known()
+    if team.policy not in POLICIES:
+        raise BenchError(f"--policy {team.policy!r} is none; there are: {', '.join(POLICIES)}.")
+    alone = team.topology in (Topology.SINGLE, Topology.DIRECT)
+    policy = team.policy if team.topology is Topology.DELM else NO_BOARD
+    plan = Plan(team.topology, 1 if alone else team.agents, policy, habits, Caps(), Caps(), 1)
+    questions = _questions(choice.name, choice.data, choice.domain)
+    if choice.limit and choice.limit < len(questions):
+        chance = random.Random(choice.seed)  # noqa: S311  # not a secret
+        drawn = sorted(chance.sample(range(len(questions)), choice.limit))
+        questions = [questions[index] for index in drawn]
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = (into or Path(f"{choice.name}-{team.topology}-{stamp}")).resolve()
+    return Job(plan, wanted, questions, None, path, choice)
+
+
+def resumed(path: Path, base_url: str, key_env: str) -> Job:
+    """A run to go on with, as its folder says; the address and the key may be others now.
+
+    Raises:
+        BenchError: It is no folder of a run, or its data are not there any more.
+    """
+    folder = Folder.open(path.resolve())
+    plan, model = dict(folder.config["plan"]), dict(folder.config["model"])
+    plan["topology"] = Topology(plan["topology"])
+    plan["habits"] = Habits(**plan["habits"])
+    plan["item_caps"], plan["run_caps"] = Caps(**plan["item_caps"]), Caps(**plan["run_caps"])
+    model["price"] = Price(**model["price"]) if model["price"] else None
+    model["base_url"], model["key_env"] = base_url or model["base_url"], key_env or model["key_env"]
+    return Job(Plan(**plan), Wanted(**model), _the_same(folder.config), folder, folder.path)
+
+
+def _questions(name: str, data: Path | None, domain: str) -> list[Question]:
+    benchmark = registry.named(name)
+    if benchmark is not Benchmark.LONGBENCH:
+        raise DataError(
+            f"{benchmark} cannot be run by this command yet; there is longbench. "
+            f"`python -m delm_client.bench {benchmark}` checks its data."
+        )
+    loaded = registry.load(name, data, domain=domain)
+    return [item for item in loaded if isinstance(item, Question)]
+
+
+def _the_same(config: Mapping[str, Any]) -> list[Question]:
+    """The items that the run began with. Raises DataError where the data are others now."""
+    data = Path(config["data"]) if config["data"] else None
+    if data is not None and data.is_file() and _digest(data) != config["data_sha256"]:
+        raise DataError(f"{data} is not the file any more that this run began with: its content changed.")
+    by_id = {each.id: each for each in _questions(config["benchmark"], data, config["domain"])}
+    missing = [key for key in config["items"] if key not in by_id]
+    if missing:
+        raise DataError(f"The data no longer have the item {missing[0]} that this run began with.")
+    return [by_id[key] for key in config["items"]]
+
+
+def _config(job: Job) -> dict[str, Any]:
+    """All that is needed to go on, and to know later what was run."""
+    assert job.choice is not None  # noqa: S101  # only new runs have no folder yet
+    data = job.choice.data
+    return {
+        "benchmark": job.choice.name,
+        "data": str(data.resolve()) if data else "",
+        "data_sha256": _digest(data) if data else "",
+        "domain": job.choice.domain,
+        "items": [question.id for question in job.questions],
+        "plan": asdict(job.plan),
+        "model": asdict(job.wanted),
+        "seeds": {"items": job.choice.seed, "bootstrap": 0, "sampling": None},
+        "command": shlex.join(["delm-run", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **dict(_versions())},
+        "machine": platform.platform(),
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue

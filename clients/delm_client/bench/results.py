@@ -1,0 +1,145 @@
+"""What a run came to: counts beside rates, intervals, floors, and what it took."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from delm_client.bench.folder import Folder
+from delm_client.bench.longbench.scoring import GROUPS
+from delm_client.bench.runner import BROKEN, DONE, scripted
+from delm_client.bench.statistics import percentile, wilson
+
+Item = Mapping[str, Any]
+SCRIPTED_WORDS = "a scripted model took the place of a model: these figures say nothing about models"
+
+
+def results(folder: Folder) -> dict[str, Any]:
+    """The sums of a folder.
+
+    Rates are of what was run. What could not be run is counted apart, and is neither right nor wrong; a reply
+    without a letter is wrong.
+    """
+    items = list(folder.items().values())
+    done = [item for item in items if item["state"] == DONE]
+    broken = [item for item in items if item["state"] == BROKEN]
+    wanted = Counter(item["wanted"] for item in done)
+    letter, count = max(sorted(wanted.items()), key=lambda pair: pair[1]) if wanted else ("", 0)
+    served = sorted({name for item in items for name in item["served_by"]})
+    by = {group: _by(done, group) for group in GROUPS}
+    domains = by["sub_domain"].values()
+    return {
+        "model": folder.config["model"]["name"],
+        "served_by": served,
+        "scripted_model": scripted(served),
+        "topology": folder.config["plan"]["topology"],
+        "agents": folder.config["plan"]["agents"],
+        "policy": folder.config["plan"]["policy"],
+        "asked": len(folder.config["items"]),
+        "could_not_be_run": {item["id"]: item["ended"] for item in broken},
+        "overall": tally(item["right"] for item in done),
+        "answered": sum(item["letter"] is not None for item in done),
+        "sub_domain_mean": sum(each["rate"] for each in domains) / len(domains) if domains else None,
+        "by": by,
+        "floors": {"majority_letter": letter, "majority": tally_of(count, len(done)), "chance": 0.25},
+        "each_agent": _each_agent(done),
+        "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
+        "spent": folder.spending().as_json(),
+        "item_seconds": {
+            "p50": percentile([item["seconds"] for item in done], 0.5),
+            "p95": percentile([item["seconds"] for item in done], 0.95),
+        },
+    }
+
+
+def tally(rights: Iterable[bool]) -> dict[str, Any]:
+    """Right, total, rate, and the rate's 95 % interval."""
+    listed = list(rights)
+    return tally_of(sum(listed), len(listed))
+
+
+def tally_of(right: int, total: int) -> dict[str, Any]:
+    """The same from counts."""
+    return {
+        "right": right,
+        "total": total,
+        "rate": right / total if total else 0.0,
+        "interval": wilson(right, total),
+    }
+
+
+def _by(done: Sequence[Item], group: str) -> dict[str, dict[str, Any]]:
+    members: dict[str, list[bool]] = defaultdict(list)
+    for item in done:
+        members[item[group]].append(item["right"])
+    return {name: tally(rights) for name, rights in sorted(members.items())}
+
+
+def _each_agent(done: Sequence[Item]) -> dict[str, Any]:
+    """With independent agents: one agent's mean success, and the oracle's best of them."""
+    teams = [[agent["right"] for agent in item["agents"]] for item in done if item["agents"]]
+    if not teams:
+        return {}
+    return {
+        "avg_at_1": tally(right for team in teams for right in team),
+        f"oracle_best_of_{max(map(len, teams))}": tally(any(team) for team in teams),
+    }
+
+
+def show(out: Console, found: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    if found["scripted_model"]:
+        out.print(f"SCRIPTED MODEL: {SCRIPTED_WORDS}", style="yellow", highlight=False)
+    team = f"{found['topology']}, {found['agents']} agents, {found['model']}"
+    table = Table("", "right", "of", "rate", "95 %", title=team)
+    table.add_row("all", *_cells(found["overall"]), style="bold")
+    for group in GROUPS:
+        table.add_section()
+        for name, each in found["by"][group].items():
+            table.add_row(f"{group.replace('_', '-')}: {name}", *_cells(each))
+    table.add_section()
+    for name, each in found["each_agent"].items():
+        table.add_row(name.replace("_", " "), *_cells(each))
+    floors = found["floors"]
+    table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *_cells(floors["majority"]))
+    table.add_row("floor: chance", "", "", f"{floors['chance']:.1%}", "")
+    out.print(table)
+    if found["sub_domain_mean"] is not None:
+        out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
+    out.print(spent_words(found["spent"]), highlight=False)
+    if found["cut_off"]:
+        out.print(
+            f"{found['cut_off']} replies were cut off at --max-tokens: models that think first need more",
+            style="yellow",
+            highlight=False,
+        )
+    for name, why in found["could_not_be_run"].items():
+        out.print(f"{name} {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    left = found["asked"] - found["overall"]["total"] - len(found["could_not_be_run"])
+    if left or found["could_not_be_run"]:
+        out.print(
+            f"{len(found['could_not_be_run'])} could not be run and {left} were not: --resume runs them",
+            highlight=False,
+        )
+
+
+def _cells(each: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    low, high = each["interval"]
+    return str(each["right"]), str(each["total"]), f"{each['rate']:.1%}", f"{low:.0%} to {high:.0%}"
+
+
+def spent_words(spent: Mapping[str, Any]) -> str:
+    """`12 calls, 3,400 tokens in (50 % cached), 500 out, $0.0123 ($0.0200 without the cache)`."""
+    share = spent["cached_tokens"] / spent["input_tokens"] if spent["input_tokens"] else 0.0
+    return (
+        f"{spent['calls']:,} calls, {spent['input_tokens']:,} tokens in ({share:.0%} cached), "
+        f"{spent['output_tokens']:,} out, {_dollars(spent)}"
+    )
+
+
+def _dollars(spent: Mapping[str, Any]) -> str:
+    if spent["cost_usd"] is None:
+        return f"cost unknown ({spent['unpriced_calls']:,} calls without a price)"
+    return f"${spent['cost_usd']:.4f} (${spent['cost_uncached_usd']:.4f} without the cache)"

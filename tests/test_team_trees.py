@@ -171,6 +171,10 @@ def test_a_team_whose_facts_are_damaged_keeps_no_other_from_its_work(small: Scen
 
     assert [one.run for one in teams(small.repo)] == ["bad", "a", "b"]
     assert choose(small.repo, "", prefer=lambda one: one.facts().started_at > 1.5).run == "b"
+    with pytest.raises(TeamError, match="Say which team is meant: a, b"):
+        choose(small.repo, "")
+    with pytest.raises(TeamError, match="No team is one for this now"):
+        choose(small.repo, "", prefer=lambda one: one.launcher() is not None)
     with pytest.raises(TeamError, match=r"team\.json cannot be read"):
         choose(small.repo, "bad").facts()
 

@@ -134,6 +134,7 @@ def test_a_killed_launcher_leaves_a_team_that_goes_on(small: Scene) -> None:
     launched.process.wait(30)
     with (small.team_folder / "events.jsonl").open("a") as torn:
         torn.write('{"at": 1, "agent": "team-ag')
+    assert "was killed" in small.run("attach", code=2)
 
     said = small.run("resume", "mend")
 

@@ -162,6 +162,11 @@ def attach(run: RunArg = "") -> None:
     """Watch a team that another terminal has launched. Ctrl-C ends the watching only."""
     with _clear_errors():
         folder = _chosen(run, lambda one: one.launcher() is not None)
+        if folder.launcher() is None and folder.processes():
+            raise TeamError(
+                f"The launcher of the team {folder.run} was killed, and what it started is still there: "
+                f"`delm-run resume {folder.run}` lets it go on, `delm-run stop {folder.run}` ends it."
+            )
         if folder.launcher() is None:
             raise TeamError(
                 f"The team {folder.run} is not under way. `delm-run report {folder.run}` shows what it "
@@ -179,7 +184,7 @@ def attach(run: RunArg = "") -> None:
 def stop(run: RunArg = "") -> None:
     """End a team in order, as Ctrl-C in its terminal would; its work is kept."""
     with _clear_errors():
-        folder = _chosen(run, lambda one: one.launcher() is not None)
+        folder = _chosen(run, lambda one: one.launcher() is not None or bool(one.processes()))
         launcher = folder.launcher()
         if launcher is None:
             if left := end_leftovers(folder):

@@ -231,10 +231,11 @@ def choose(main: Path, run: str, *, prefer: Callable[[Folder], bool] = lambda _:
         if named is None:
             raise TeamError(f"There is no team {run!r}. There are: {', '.join(f.run for f in found)}.")
         return named
-    fitting = [folder for folder in found if _started_at(folder) and prefer(folder)] or found
-    if len(fitting) > 1:
-        raise TeamError(f"Say which team is meant: {', '.join(folder.run for folder in fitting)}.")
-    return fitting[0]
+    fitting = [folder for folder in found if _started_at(folder) and prefer(folder)]
+    if len(fitting or found) > 1:
+        why = "Say which team is meant" if fitting else "No team is one for this now; name one if you mean it"
+        raise TeamError(f"{why}: {', '.join(folder.run for folder in fitting or found)}.")
+    return (fitting or found)[0]
 
 
 # -- the record ------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ import pytest
 from delm_client.git import GitError
 from delm_client.team import worktrees
 from delm_client.team.folder import Folder, choose, teams
-from delm_client.team.prepare import clear_unopened, located
+from delm_client.team.prepare import clear_unopened, located, open_team
 from delm_client.team.processes import MARK, end, end_leftovers
 from delm_client.team.record import TeamFacts
+from delm_client.team.supervise import Ending
 from delm_client.team.wish import Member, TeamError, Wish
+from delm_client.team.work import work
 from delm_client.team.worktrees import Repository, branch_of, find_repository
 from tests.outside import environment, git
 from tests.team_scene import PATIENCE_S, Scene, scene_in
@@ -177,6 +179,22 @@ def test_a_team_whose_facts_are_damaged_keeps_no_other_from_its_work(small: Scen
         choose(small.repo, "", prefer=lambda one: one.launcher() is not None)
     with pytest.raises(TeamError, match=r"team\.json cannot be read"):
         choose(small.repo, "bad").facts()
+
+
+@pytest.mark.anyio
+async def test_a_team_that_ends_by_an_error_knows_what_the_board_has(small: Scene, found: Repository) -> None:
+    folder = Folder(small.team_folder)
+    folder.make()
+    wish = Wish("goal", (Member("a-1", "cmd", "true"),), transport="stdio")
+    with anyio.fail_after(PATIENCE_S):
+        team = await open_team(wish, found, "mend")
+        team.record.open()
+        team.harnesses.clear()
+        with pytest.raises(ExceptionGroup):
+            await work(team, Ending())
+        team.record.close()
+    assert team.last["run"] == "mend"
+    assert team.last["tasks"] == {"ready": 1}
 
 
 # -- what agents start -----------------------------------------------------------------------------

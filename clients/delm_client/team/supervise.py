@@ -76,31 +76,33 @@ class Crew:
             return True
         return not others and not seen.count("submitted") and not seen.row.get("open_checks")
 
-    async def look(self) -> None:
-        """Read the run now, because what was followed may lag behind."""
-        try:
-            self.following.take(Seen(await self.team.owner.status(self.team.facts.run)))
-        except TeamError as error:
-            self.team.record.tell(Noted(f"The board could not be read just now: {error}"))
-
     async def goes_on_without(self, label: str) -> bool:
         """An agent is gone: whether the run is still open; then what the agent held is handed on."""
         if self.following.seen.over:
             return False
-        await self.look()
+        await look(self.team, self.following)
         if self.following.seen.over:
             return False
         if self.following.seen.holding(label).task:
-            await self.release([label])
-            await self.look()
+            await release(self.team, [label])
+            await look(self.team, self.following)
         return True
 
-    async def release(self, labels: list[str]) -> None:
-        """Hand on what agents that are gone still hold; leases that cannot be released end by themselves."""
-        try:
-            await self.team.owner.release(self.team.facts.run, labels)
-        except TeamError as error:
-            self.team.record.tell(Noted(f"Leases of {', '.join(labels)} end by themselves: {error}"))
+
+async def look(team: Team, following: Following) -> None:
+    """Read the run now, because what was followed may lag behind."""
+    try:
+        following.take(Seen(await team.owner.status(team.facts.run)))
+    except TeamError as error:
+        team.record.tell(Noted(f"The board could not be read just now: {error}"))
+
+
+async def release(team: Team, labels: list[str]) -> None:
+    """Hand on what agents that are gone still hold; leases that cannot be released end by themselves."""
+    try:
+        await team.owner.release(team.facts.run, labels)
+    except TeamError as error:
+        team.record.tell(Noted(f"Leases of {', '.join(labels)} end by themselves: {error}"))
 
 
 class Worker:
@@ -170,12 +172,13 @@ class Worker:
         self._attempt += 1
         self._hearing = Hearing(self._harness.parser(), self._tell)
         launch = self._harness.launch(self._team.assignment(self._member, self._crew.host))
-        write_files(launch)
         self._crew.starting.add(self._label)
         try:
+            write_files(launch)
             process = await self._start(launch)
-        except OSError as error:
-            self._tell(Faulted(f"{self._harness.program} cannot be started: {error.strerror}."))
+        except (OSError, TeamError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._tell(Faulted(f"{self._harness.program} cannot be started: {why.rstrip('.')}."))
             self._tell(Ended(127, "it could not be started"))
             return 127
         finally:

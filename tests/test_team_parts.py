@@ -61,7 +61,9 @@ def test_agents_are_named_after_what_they_are(wanted: list[str], labels: list[st
         (["cluade"], [], "Did you mean claude?"),
         (["aider"], [], "Known: claude, cmd, codex"),
         (["claude:two"], [], "not a number"),
-        (["claude:99"], [], "too many"),
+        (["claude:99"], [], "99 agents are too many"),
+        (["claude:" + "9" * 5000], [], "too many"),
+        (["claude:\N{SUPERSCRIPT TWO}"], [], "not a number"),
         (["claude,cmd:x"], [], "an --agents of its own"),
         (["cmd:"], [], "no command"),
         (["cmd:x 'y"], [], "No closing quotation"),
@@ -112,7 +114,11 @@ def launcher(folder: Path, *words: str, monkeypatch: pytest.MonkeyPatch) -> tupl
         ("repo", ["team", "--goal-file", "missing", "--agents", "cmd:true"], "cannot be read"),
         ("repo", ["team", "x", "--agents", "cmd:no-such-agent"], "no-such-agent is not installed"),
         ("repo", ["team", "x", "--agents", "cmd:true", "--budget-usd", "0"], "more than 0"),
+        ("repo", ["team", "x", "--agents", "cmd:true", "--budget-usd", "nan"], "more than 0"),
         ("repo", ["team", "x", "--agents", "cmd:true", "--timeout", "-1"], "more than 0"),
+        ("repo", ["team", "x", "--agents", "cmd:true", "--timeout", "inf"], "more than 0"),
+        ("repo", ["team", "x" * 4001, "--agents", "cmd:true"], "at most 4000 characters"),
+        ("repo", ["team", "x\0y", "--agents", "cmd:true"], "NUL character"),
         ("repo", ["team", "x", "--agents", "cmd:true", "--run", "A b"], "lower-case"),
         ("repo", ["team", "x", "--agents", "cmd:true", "--run", "old"], "exists already"),
         ("repo", ["team", "x", "--agents", "cmd:true", "--check", "a=b", "--check", "a=c"], "called 'a'"),
@@ -266,7 +272,7 @@ def test_a_reused_process_id_is_never_taken_for_the_launcher(tmp_path: Path) -> 
         assert folder.launcher() is None
     assert folder.launcher() is None
     (tmp_path / "processes.json").write_text(json.dumps({"a-1": {"pid": os.getpid(), "started": 12.0}}))
-    assert end_leftovers(folder.processes().values()) == []
+    assert end_leftovers(folder) == []
 
 
 # -- what is told ----------------------------------------------------------------------------------
@@ -331,7 +337,7 @@ def test_the_likely_cause_is_said(said: str, cause: str) -> None:
 
 def assignment(tmp_path: Path, server: Server) -> Assignment:
     return Assignment(
-        "agent-1", tmp_path / "tree", tmp_path / "home", tmp_path / ".git", server, "do it; now"
+        "agent-1", tmp_path / "tree", tmp_path / "home", tmp_path / ".git", server, "do it; {label}"
     )
 
 
@@ -341,7 +347,7 @@ def test_a_command_is_started_with_what_it_names(tmp_path: Path) -> None:
 
     config = tmp_path / "home" / "mcp.json"
     assert launch.argv == (
-        "agent", "--mcp", str(config), "-p", "do it; now", "--at=http://127.0.0.1:1/mcp", "agent-1",
+        "agent", "--mcp", str(config), "-p", "do it; {label}", "--at=http://127.0.0.1:1/mcp", "agent-1",
         str(tmp_path / "tree"), "{other}",
     )  # fmt: skip
     write_files(launch)

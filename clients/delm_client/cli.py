@@ -25,7 +25,7 @@ from delm_client.session import BoardError
 from delm_client.simulate.cli import HELP as SIMULATE_HELP
 from delm_client.simulate.cli import simulate
 from delm_client.team import cli as teams
-from delm_client.words import plural
+from delm_client.words import innermost, plural
 
 app = typer.Typer(
     name="delm-run",
@@ -115,9 +115,7 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        bottom: BaseException = error
-        while isinstance(bottom, BaseExceptionGroup):
-            bottom = bottom.exceptions[0]
+        bottom = innermost(error)
         if not isinstance(bottom, DemoError | RepairError | GitError | BoardError | OSError):
             raise
         text = _plain(bottom) if isinstance(bottom, OSError) else str(bottom)
@@ -193,4 +191,5 @@ app.command(help=SIMULATE_HELP)(simulate)
 
 def main() -> None:
     """The entry point."""
+    terminal.print_anything()
     app()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from delm_client.words import innermost
+
 if TYPE_CHECKING:
     from mcp import Client
 
@@ -113,7 +115,5 @@ async def connected(
 
 
 def _first(error: BaseException) -> str:
-    """What lies at the bottom of nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    bottom = innermost(error)
+    return str(bottom) or type(bottom).__name__

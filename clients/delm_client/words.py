@@ -14,6 +14,13 @@ def shortened(text: str, chars: int = GIST_CHARS) -> str:
     return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
+def innermost(error: BaseException) -> BaseException:
+    """What lies at the bottom of nested groups, which says more than they do."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def task_counts(queue_text: str) -> dict[str, int]:
     """How many tasks are in which state, from the first line of the queue: `run r open: 3 done, 1 failed`."""
     line = queue_text.split("\n", 1)[0].rpartition(": ")[2]

@@ -23,9 +23,12 @@ from delm_client.team.prepare import known_harnesses
 from delm_client.team.processes import end_leftovers
 from delm_client.team.show import watch
 from delm_client.team.wish import COMMAND, TeamError, Wish, read_goal, read_members
+from delm_client.team.work import ending_signals
 from delm_client.team.worktrees import find_repository
+from delm_client.terminal import SteadyConsole
+from delm_client.words import innermost
 
-out = Console(highlight=False, emoji=False)
+out = SteadyConsole(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 STOP_S = 120.0
 POLL_S = 0.1
@@ -134,7 +137,7 @@ def team(
         if dry_run:
             anyio.run(launch.dry_run, wish, Path.cwd(), out)
             return
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the team is at work
+        _end_on_signals()
         code = anyio.run(launch.new, wish, Path.cwd(), out)
     raise typer.Exit(code)
 
@@ -150,7 +153,7 @@ def resume(
     with _clear_errors():
         folder = _chosen(run, lambda one: one.launcher() is None and one.facts().outcome != "finished")
         changes = {"budget_usd": budget_usd, "timeout_s": timeout}
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _end_on_signals()
         code = anyio.run(launch.again, folder, Path.cwd(), changes, out)
     raise typer.Exit(code)
 
@@ -159,6 +162,11 @@ def attach(run: RunArg = "") -> None:
     """Watch a team that another terminal has launched. Ctrl-C ends the watching only."""
     with _clear_errors():
         folder = _chosen(run, lambda one: one.launcher() is not None)
+        if folder.launcher() is None and folder.processes():
+            raise TeamError(
+                f"The launcher of the team {folder.run} was killed, and what it started is still there: "
+                f"`delm-run resume {folder.run}` lets it go on, `delm-run stop {folder.run}` ends it."
+            )
         if folder.launcher() is None:
             raise TeamError(
                 f"The team {folder.run} is not under way. `delm-run report {folder.run}` shows what it "
@@ -176,10 +184,10 @@ def attach(run: RunArg = "") -> None:
 def stop(run: RunArg = "") -> None:
     """End a team in order, as Ctrl-C in its terminal would; its work is kept."""
     with _clear_errors():
-        folder = _chosen(run, lambda one: one.launcher() is not None)
+        folder = _chosen(run, lambda one: one.launcher() is not None or bool(one.processes()))
         launcher = folder.launcher()
         if launcher is None:
-            if left := end_leftovers(folder.processes().values()):
+            if left := end_leftovers(folder):
                 out.print(f"Its launcher was killed before; ended what it left: {left}", markup=False)
                 return
             raise TeamError(f"The team {folder.run} is not under way, so there is nothing to stop.")
@@ -202,6 +210,12 @@ def report(run: RunArg = "") -> None:
             out.print(str(path), markup=False, soft_wrap=True)
 
 
+def _end_on_signals() -> None:
+    """Until the team is at work, whatever asks us to end is a Ctrl-C, after which nothing is left behind."""
+    for number in ending_signals():
+        signal.signal(number, signal.default_int_handler)
+
+
 def _chosen(run: str, prefer: "launch.Prefer") -> Folder:
     repository = find_repository(Path.cwd())
     return choose(repository.main, run, prefer=prefer)
@@ -216,9 +230,7 @@ def _clear_errors() -> Iterator[None]:
         err.print("Stopped before anything was started.", markup=False)
         raise typer.Exit(130) from None
     except Exception as error:
-        bottom: BaseException = error
-        while isinstance(bottom, BaseExceptionGroup):
-            bottom = bottom.exceptions[0]
+        bottom = innermost(error)
         if not isinstance(bottom, TeamError | GitError | BoardError | OSError):
             raise
         text = str(bottom)

@@ -68,24 +68,30 @@ def _put_away(team: Team, head: str) -> None:
     for label in team.labels:
         path, branch = team.folder.worktree(label), branch_of(team.facts.run, label)
         try:
-            saved = worktrees.save_work(path, label)
-            worktrees.put_away(team.repository, path, branch, remove=not team.wish.keep)
-            count = worktrees.unmerged(team.repository, branch, head)
-        except GitError as error:
+            worktrees.reattach(team.repository, path)
+            saved = worktrees.save_work(path, label, branch)
+            branches = worktrees.put_away(team.repository, path, branch, remove=not team.wish.keep)
+            counts = {name: worktrees.unmerged(team.repository, name, head) for name in branches}
+        except (GitError, OSError) as error:
             team.record.tell(Noted(f"The worktree {path} stays as it is: {error}"), label)
             continue
-        if count:
-            said = f"{plural(count, 'commit')} of {label} not in the result, on the branch {branch}"
-            team.record.tell(Noted(said + (": with unfinished work" if saved else "")), label)
-        elif not team.wish.keep:
-            worktrees.delete_branch(team.repository, branch)
+        for name, count in counts.items():
+            if count:
+                said = f"{plural(count, 'commit')} of {label} not in the result, on the branch {name}"
+                team.record.tell(Noted(said + (": with unfinished work" if saved else "")), label)
+            elif not team.wish.keep:
+                worktrees.delete_branch(team.repository, name)
 
 
 def _point(team: Team, head: str) -> str:
     """The branch at the run's head; empty where it could not be moved."""
     branch = result_branch(team.facts.run)
     try:
+        # The branch has what passed its checks and nothing else, whoever has moved it.
+        aside = worktrees.set_aside(team.repository, branch, head, branch_of(team.facts.run, "before"))
         if worktrees.point(team.repository, branch, head):
+            if aside:
+                team.record.tell(Noted(f"{branch} had commits that are not in the result; see {aside}"))
             return branch
         said = f"{branch} is checked out, so it stays where it is; the result is {head[:12]}"
     except GitError as error:

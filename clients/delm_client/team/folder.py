@@ -51,8 +51,11 @@ class Folder:
         """What an agent printed: `log` has its errors, `out` the rest."""
         return self.root / "logs" / f"{label}.{stream}"
 
-    def make(self) -> None:
+    def make(self) -> bool:
         """Make the folder, readable by its user only; git ignores everything below `.delm`.
+
+        Returns:
+            False where another launcher has just made it.
 
         Raises:
             TeamError: It cannot be made.
@@ -63,14 +66,20 @@ class Folder:
             ignore = home / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
-            for folder in (self.root, self.root / "logs", self.root / "homes"):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.root.parent.mkdir(exist_ok=True)
+            try:
+                self.root.mkdir(mode=0o700)
+            except FileExistsError:
+                return False
+            for name in ("logs", "homes"):
+                (self.root / name).mkdir(mode=0o700)
         except OSError as error:
             raise TeamError(
                 f"{error.filename or self.root} cannot be written: {error.strerror}. The board and the "
                 "team's worktrees are kept in .delm in the main worktree: make it writable, or free some "
                 "space."
             ) from error
+        return True
 
     # -- whole files -------------------------------------------------------------------------------
 
@@ -193,7 +202,15 @@ def _alive(row: Mapping[str, Any]) -> psutil.Process | None:
 def teams(main: Path) -> list[Folder]:
     """The teams of a repository, the newest last."""
     found = [Folder(path.parent) for path in (main / ".delm" / "teams").glob("*/team.json")]
-    return sorted(found, key=lambda folder: folder.facts().started_at)
+    return sorted(found, key=_started_at)
+
+
+def _started_at(folder: Folder) -> float:
+    """One team whose facts are damaged keeps no other from its work."""
+    try:
+        return folder.facts().started_at
+    except TeamError:
+        return 0.0
 
 
 def choose(main: Path, run: str, *, prefer: Callable[[Folder], bool] = lambda _: True) -> Folder:
@@ -214,10 +231,11 @@ def choose(main: Path, run: str, *, prefer: Callable[[Folder], bool] = lambda _:
         if named is None:
             raise TeamError(f"There is no team {run!r}. There are: {', '.join(f.run for f in found)}.")
         return named
-    fitting = [folder for folder in found if prefer(folder)] or found
-    if len(fitting) > 1:
-        raise TeamError(f"Say which team is meant: {', '.join(folder.run for folder in fitting)}.")
-    return fitting[0]
+    fitting = [folder for folder in found if _started_at(folder) and prefer(folder)]
+    if len(fitting or found) > 1:
+        why = "Say which team is meant" if fitting else "No team is one for this now; name one if you mean it"
+        raise TeamError(f"{why}: {', '.join(folder.run for folder in fitting or found)}.")
+    return (fitting or found)[0]
 
 
 # -- the record ------------------------------------------------------------------------------------

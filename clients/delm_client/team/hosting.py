@@ -18,6 +18,7 @@ from anyio.streams.text import TextReceiveStream
 from delm_client.session import server_command
 from delm_client.team.folder import Record
 from delm_client.team.harness import Server
+from delm_client.team.hearing import Log
 from delm_client.team.owner import Owner, clean_environment
 from delm_client.team.processes import Pids, end, tail
 from delm_client.team.record import Noted
@@ -177,15 +178,14 @@ class HttpHost:
         """Keep what the server says; its greeting names its address."""
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         said = ""
-        with self.pids.folder.log("server").open("a", encoding="utf-8") as log:
-            async for text in TextReceiveStream(process.stderr, errors="replace"):
-                log.write(text)
-                log.flush()
-                said = (said + text)[-2000:]
-                match = _GREETING.search(said)
-                if match and not self._ready.is_set():
-                    self.url = match[0]
-                    self._ready.set()
+        log = Log(self.pids.folder.log("server"))
+        async for text in TextReceiveStream(process.stderr, errors="replace"):
+            log.write(text)
+            said = (said + text)[-2000:]
+            match = _GREETING.search(said)
+            if match and not self._ready.is_set():
+                self.url = match[0]
+                self._ready.set()
 
     async def _tell_ready(self, process: Process, task_status: TaskStatus[None]) -> None:
         with anyio.move_on_after(READY_S):

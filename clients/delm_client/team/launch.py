@@ -3,7 +3,6 @@
 import shlex
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from delm_client.team.team import Team
 from delm_client.team.wish import Wish
 from delm_client.team.work import until_signalled, work
 from delm_client.team.worktrees import branch_of
-from delm_client.words import plural
+from delm_client.terminal import steadily
+from delm_client.words import innermost, plural
 
 Prefer = Callable[[Folder], bool]
 INTERRUPTED = 130
@@ -38,19 +38,15 @@ async def new(wish: Wish, start: Path, out: Console) -> int:
     """
     prepare.harnesses_of(wish)
     wish, repository = prepare.located(wish, start)
-    run = await prepare.name_for(wish, repository)
-    folder = Folder(repository.main / ".delm" / "teams" / run)
-    folder.make()
+    prepare.clear_unopened(repository)
+    while True:
+        run = await prepare.name_for(wish, repository)
+        folder = Folder(repository.main / ".delm" / "teams" / run)
+        if folder.make():  # else another launcher was quicker, and the name is looked at again
+            break
     with folder.locked():
         with out.status(f"Opening run {run} ..."):
             team = await prepare.open_team(wish, repository, run)
-        if not wish.checks:
-            out.print(
-                "No --check was given, so nothing runs what agents propose: patches are taken at their "
-                'word. For example --check "pytest -q".',
-                style="yellow",
-                soft_wrap=True,
-            )
         return await _lead(team, out)
 
 
@@ -68,15 +64,8 @@ async def _lead(team: Team, out: Console) -> int:
     team.record.open()
     screen = Screen(out, team.facts, team.record.lines)
     team.record.listeners.append(screen.hear)
-    run = team.facts.run
-    out.print(
-        f"run {run}: {plural(len(team.labels), 'agent')} from commit {team.facts.base[:12]}", markup=False
-    )
-    out.print(
-        f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}", markup=False
-    )
-    if team.facts.simulated:
-        out.print("A scripted model answers in place of a real one.", style="yellow")
+    with steadily(out):
+        _print_head(out, team)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(until_signalled, ending, told, team.record)
@@ -85,26 +74,45 @@ async def _lead(team: Team, out: Console) -> int:
                     outcome = await work(team, ending)
             except BaseException as error:
                 with anyio.CancelScope(shield=True):
-                    team.record.tell(Noted(f"The team ended by an error: {error}"))
-                    await finish(team, "interrupted")
+                    team.record.tell(Noted(f"The team ended by an error: {innermost(error)}"))
+                    _reports(team, await finish(team, "interrupted"))
                 raise
             with anyio.CancelScope(shield=True):
                 facts = await finish(team, outcome)
+            reports = _reports(team, facts)
             group.cancel_scope.cancel()
     finally:
         team.record.close()
-    with suppress(OSError):  # the terminal was closed
-        print_summary(out, team, facts, _reports(team, facts, out))
+    with steadily(out):
+        print_summary(out, team, facts, reports)
     if signal.SIGINT in told:
         return INTERRUPTED
     return 0 if facts.outcome == "finished" else 1
 
 
-def _reports(team: Team, facts: TeamFacts, out: Console) -> list[Path]:
+def _print_head(out: Console, team: Team) -> None:
+    run = team.facts.run
+    if not team.facts.commands:
+        out.print(
+            "No --check was given, so nothing runs what agents propose: patches are taken at their "
+            'word. For example --check "pytest -q".',
+            style="yellow",
+            soft_wrap=True,
+        )
+    for said in (
+        f"run {run}: {plural(len(team.labels), 'agent')} from commit {team.facts.base[:12]}",
+        f"watch it elsewhere: delm-run attach {run}; end it: Ctrl-C, or delm-run stop {run}",
+    ):
+        out.print(said, markup=False, soft_wrap=True)
+    if team.facts.simulated:
+        out.print("A scripted model answers in place of a real one.", style="yellow")
+
+
+def _reports(team: Team, facts: TeamFacts) -> list[Path]:
     try:
         return write_report(team.folder, facts, team.record.lines)
     except OSError as error:
-        out.print(f"The report cannot be written: {error}", style="yellow", markup=False, soft_wrap=True)
+        team.record.tell(Noted(f"The report cannot be written: {error}"))
         return []
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,21 @@ class Owner:
     board: Path
     folder: Path
 
-    def argv(self, *words: str) -> list[str]:
-        """The command line of such a call."""
-        return [*server_command(), *words, "--board", str(self.board)]
+    def argv(self, *words: str, operands: Sequence[str] = ()) -> list[str]:
+        """The command line of such a call; operands may look like options."""
+        return [
+            *server_command(),
+            *words,
+            "--board",
+            str(self.board),
+            *(("--", *operands) if operands else ()),
+        ]
 
-    async def tell(self, *words: str, folder: Path | None = None) -> str:
+    async def tell(self, *words: str, operands: Sequence[str] = (), folder: Path | None = None) -> str:
         """Call it and return what it printed.
 
         Args:
+            operands: Words of a user's, which may look like options and are none.
             folder: Where it runs; `init` takes the run's base from there.
 
         Raises:
@@ -53,7 +60,7 @@ class Owner:
         try:
             with anyio.fail_after(TIMEOUT_S):
                 done = await anyio.run_process(
-                    self.argv(*words),
+                    self.argv(*words, operands=operands),
                     cwd=folder or self.folder,
                     env=clean_environment() | {"NO_COLOR": "1", "COLUMNS": "1000"},
                     stdin=subprocess.DEVNULL,
@@ -64,7 +71,7 @@ class Owner:
             raise TeamError(f"`delm-mcp {words[0]}` did not end within {TIMEOUT_S:.0f} s.") from error
         if done.returncode:
             said = " ".join(_FRAME.sub(" ", done.stderr.decode("utf-8", "replace")).split())
-            raise TeamError(f"`delm-mcp {' '.join(words[:2])}`: {said.removeprefix('error ')}")
+            raise TeamError(f"`delm-mcp {words[0]}`: {said.removeprefix('error ')}")
         return done.stdout.decode("utf-8", "replace")
 
     async def ask(self, *words: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from delm_client.team.owner import Owner
 from delm_client.team.processes import end_leftovers
 from delm_client.team.record import TeamFacts
 from delm_client.team.team import Team
-from delm_client.team.wish import COMMAND, TeamError, Wish, check_bounds, run_name
+from delm_client.team.wish import COMMAND, Member, TeamError, Wish, check_bounds, run_name
 from delm_client.team.worktrees import Repository, branch_of
 
 
@@ -68,10 +68,19 @@ def located(wish: Wish, start: Path) -> tuple[Wish, Repository]:
         worktrees.refuse_uncommitted(repository.here)
     if wish.tasks_file:
         wish = replace(wish, tasks_file=str((start / wish.tasks_file).resolve()))
+    wish = replace(wish, members=tuple(_started_from(start, member) for member in wish.members))
     policy = Path(wish.policy)
     if policy.suffix == ".toml" or os.sep in wish.policy:
         wish = replace(wish, policy=str((start / policy).resolve()))
     return wish, repository
+
+
+def _started_from(start: Path, member: Member) -> Member:
+    """A member whose program is named by a path, such as `./agent.sh`, which holds in its worktree too."""
+    program, *words = shlex.split(member.command) if member.command else [""]
+    if os.sep not in program or os.path.isabs(program):
+        return member
+    return replace(member, command=shlex.join([str((start / program).resolve()), *words]))
 
 
 async def name_for(wish: Wish, repository: Repository) -> str:
@@ -93,10 +102,10 @@ async def name_for(wish: Wish, repository: Repository) -> str:
         )
     taken |= {ref.split("/")[3] for ref in heads.splitlines()}
     if wish.run in taken:
-        raise TeamError(
-            f"The run {wish.run!r} exists already. Go on with it: delm-run resume {wish.run}. "
-            "Or choose another --run."
-        )
+        how = f"Go on with it: delm-run resume {wish.run}. Or choose another --run."
+        if wish.run not in {folder.run for folder in teams(repository.main)}:
+            how = f"It has no team, so choose another --run; `delm-mcp status --run {wish.run}` shows it."
+        raise TeamError(f"The run {wish.run!r} exists already. {how}")
     return wish.run or run_name(wish.goal, sorted(taken))
 
 
@@ -138,6 +147,7 @@ def facts_for(wish: Wish, repository: Repository, run: str, base: str) -> TeamFa
         command=wish.command,
         version=_version(),
         simulated=wish.simulated,
+        carried=base != repository.head,
     )
 
 
@@ -173,7 +183,7 @@ async def open_team(wish: Wish, repository: Repository, run: str) -> Team:
             if opened:
                 with suppress(TeamError):
                     await owner.tell("cancel", "its team could not be launched", "--run", run)
-            _undo(wish, repository, folder)
+            _undo(repository, folder)
         raise
     return Team(wish, repository, folder, owner, facts, harnesses)
 
@@ -186,22 +196,30 @@ def _make_worktrees(wish: Wish, repository: Repository, folder: Folder, commit: 
 
 async def _open_run(wish: Wish, owner: Owner, run: str, folder: Path) -> None:
     """Open the run at the commit that the agents' worktrees are at."""
-    words = ["init", wish.goal, "--run", run, "--policy", wish.policy, "--json"]
+    words = ["init", "--run", run, "--policy", wish.policy, "--json"]
     words += ["--tasks-file", wish.tasks_file] if wish.tasks_file else []
     for name, values in (("--task", wish.tasks), ("--check", wish.checks), ("--protect", wish.protect)):
         for value in values:
-            words += [name, value]
-    await owner.tell(*words, folder=folder)
+            words += [f"{name}={value}"]
+    await owner.tell(*words, operands=(wish.goal,), folder=folder)
 
 
-def _undo(wish: Wish, repository: Repository, folder: Folder) -> None:
-    for member in wish.members:
-        path = folder.worktree(member.label)
+def _undo(repository: Repository, folder: Folder) -> None:
+    """Remove what was made for a team of which no agent was started."""
+    for path in folder.root.glob("*/.git"):
         with suppress(GitError):
-            if (path / ".git").exists():
-                git(repository.main, "worktree", "remove", "--force", str(path))
-        worktrees.delete_branch(repository, branch_of(folder.run, member.label))
+            git(repository.main, "worktree", "remove", "--force", str(path.parent))
     shutil.rmtree(folder.root, ignore_errors=True)
+    for branch in worktrees.branches_below(repository, branch_of(folder.run, "")):
+        worktrees.delete_branch(repository, branch)
+
+
+def clear_unopened(repository: Repository) -> None:
+    """Remove what is left of launchers that were killed before they had opened their teams."""
+    for path in (repository.main / ".delm" / "teams").glob("*/lock"):
+        folder = Folder(path.parent)
+        if not (folder.root / "team.json").exists() and folder.launcher() is None:
+            _undo(repository, folder)
 
 
 async def open_again(folder: Folder, start: Path, changes: Mapping[str, float | None]) -> Team:
@@ -217,7 +235,7 @@ async def open_again(folder: Folder, start: Path, changes: Mapping[str, float | 
     wish = replace(folder.wish(), **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
     check_bounds(wish)
     repository = worktrees.find_repository(start)
-    end_leftovers(folder.processes().values())
+    end_leftovers(folder)
     owner = Owner(repository.board, repository.here)
     row = await owner.status(facts.run)
     if not row:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from delm_client.team.folder import Folder
 from delm_client.team.wish import TeamError
 
 STOP_S = 5.0
+MARK = "DELM_WORKTREE"
+"""What tells a process of an agent, whatever session it went to: its worktree, in its environment."""
 SHORT = 40
 
 
@@ -46,8 +47,12 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-async def end(process: Process, hurry: anyio.Event | None = None) -> None:
-    """End a process and what it started: asked to at first, killed after a while or when in a hurry."""
+async def end(process: Process, hurry: anyio.Event | None = None, worktree: Path | None = None) -> None:
+    """End a process and what it started: asked to at first, killed after a while or when in a hurry.
+
+    Args:
+        worktree: For an agent: what it started is known by this, too.
+    """
     if process.returncode is None and not (hurry and hurry.is_set()):
         signal_group(process.pid, signal.SIGTERM)
         with anyio.move_on_after(STOP_S):
@@ -58,6 +63,29 @@ async def end(process: Process, hurry: anyio.Event | None = None) -> None:
                 group.cancel_scope.cancel()
     signal_group(process.pid, signal.SIGKILL)  # what outlived its leader, too
     await process.wait()
+    for one in _of_session(process.pid) + (marked(worktree) if worktree else []):
+        with suppress(psutil.Error):
+            one.kill()
+
+
+def _of_session(leader: int) -> list[psutil.Process]:
+    """What is left of a session, in whatever process group: shells give each of their jobs one."""
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(one.pid) == leader:
+                found.append(one)
+    return found
+
+
+def marked(folder: Path) -> list[psutil.Process]:
+    """The processes of agents whose worktree is this folder or in it, daemons among them."""
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(one.environ().get(MARK, "/")).is_relative_to(folder):
+                found.append(one)
+    return found
 
 
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
@@ -65,10 +93,10 @@ async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def end_leftovers(left: Iterable[psutil.Process]) -> list[int]:
-    """End processes that a killed launcher left behind, each with its session; returns their ids."""
+def end_leftovers(folder: Folder) -> list[int]:
+    """End processes that a killed launcher left behind, with what they started; returns their ids."""
     ended = []
-    for process in left:
+    for process in [*folder.processes().values(), *marked(folder.root)]:
         with suppress(psutil.Error, OSError):
             family = [process, *process.children(recursive=True)]
             for one in family:

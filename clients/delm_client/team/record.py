@@ -4,9 +4,12 @@
 `{"at": <seconds since 1970>, "agent": "claude-1" or "", "event": "said", ...fields}`.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,20 @@ KINDS: Mapping[str, type[Event]] = {
 }  # fmt: skip
 
 
+_SHAPES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
+
+
+def checked(what: Event) -> Event:
+    """The event with values of its types: a client's own output is not to be trusted with that.
+
+    Raises:
+        ValueError: A value is of another type, such as a number where text belongs.
+    """
+    values = {one.name: getattr(what, one.name) for one in fields(what)}
+    found: Event = _SHAPES[what.event].validate_python(values)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the record: when, of which agent (empty: of the run), and what."""
@@ -151,14 +168,14 @@ def line_of(row: Mapping[str, Any]) -> Line | None:
     """A line from its JSON values; None for a kind that this version does not know.
 
     Raises:
-        KeyError, TypeError: It lacks a field.
+        KeyError, TypeError, ValueError: It lacks a field, or a value is of another type.
     """
     kind = KINDS.get(row["event"])
     if kind is None:
         return None
     known = {one.name for one in fields(kind)}
     given = {name: value for name, value in row.items() if name in known}
-    return Line(float(row["at"]), str(row["agent"]), kind(**given))
+    return Line(float(row["at"]), str(row["agent"]), _SHAPES[kind.event].validate_python(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +215,7 @@ class TeamFacts:
         command: The command line that started the team.
         version: Of delm-mcp.
         simulated: Whether a scripted model answered in place of a real one; every view and report says so.
+        carried: Whether `base` is a commit of the user's uncommitted work.
     """
 
     run: str
@@ -221,3 +239,15 @@ class TeamFacts:
     command: str = ""
     version: str = ""
     simulated: bool = False
+    carried: bool = False
+
+    @property
+    def take(self) -> str:
+        """What a user types to get the result; empty where nothing was admitted.
+
+        Where uncommitted work was carried along, git refuses to merge over the same work in the user's files.
+        """
+        result = self.branch or self.head
+        if result and self.carried:
+            return f"git diff --binary {self.base[:12]} {shlex.quote(result)} | git apply"
+        return f"git merge {shlex.quote(result)}" if result else ""

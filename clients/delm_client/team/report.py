@@ -185,7 +185,7 @@ def _take(facts: TeamFacts) -> list[str]:
         return []
     result = facts.branch or facts.head
     look = f"git diff {shlex.quote(f'{facts.base[:SHA_CHARS]}...{result}')}" if facts.base else ""
-    return [line for line in (look, f"git merge {shlex.quote(result)}") if line]
+    return [line for line in (look, facts.take) if line]
 
 
 def _tiles(found: Figures) -> list[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 from rich.console import Console
@@ -12,6 +12,7 @@ from delm_client.team.folder import Folder, read_lines
 from delm_client.team.live import line_for, render
 from delm_client.team.record import Line, TeamFacts
 from delm_client.team.view import View
+from delm_client.terminal import steadily
 
 FRAME_S = 0.25
 POLL_S = 0.2
@@ -30,26 +31,33 @@ class Screen:
         """Take in a line; where there is no terminal, print it."""
         self._view.hear(line)
         if not self._console.is_terminal and (said := line_for(line)):
-            with suppress(OSError):  # whoever read it is gone, and the team goes on
+            with steadily(self._console):
                 self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
     @asynccontextmanager
     async def drawn(self) -> AsyncIterator[None]:
         """Draw a few times a second."""
-        if not self._console.is_terminal:
+        live = Live(console=self._console, auto_refresh=False, transient=True)
+        if self._console.is_terminal:
+            with steadily(self._console):
+                live.start()
+        if self._console.quiet or not self._console.is_terminal:
             yield
             return
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+        try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._draw, live)
                 try:
                     yield
                 finally:
                     group.cancel_scope.cancel()
+        finally:
+            with steadily(self._console):
+                live.stop()
 
     async def _draw(self, live: Live) -> None:
-        while True:
-            with suppress(OSError):  # the terminal was closed
+        while not self._console.quiet:
+            with steadily(self._console):
                 shown = render(self._view, self._console.height - 1, now=time.time())
                 live.update(shown, refresh=True)
             await anyio.sleep(FRAME_S)

@@ -83,7 +83,7 @@ def _print_next(out: Console, team: Team, facts: TeamFacts, reports: list[Path])
         checked = ", checked as merged" if facts.commands else ""
         rows.append(("result", f"{count} on {facts.branch}{checked}"))
         rows.append(("look", f"git log --stat {facts.base[:12]}..{facts.branch}"))
-        rows.append(("take it", f"git merge {facts.branch}"))
+        rows.append(("take it", facts.take))
     else:
         rows.append(("result", "nothing was admitted" if not facts.head else f"commit {facts.head}"))
     if facts.outcome not in {"finished", "cancelled", "stalled"}:

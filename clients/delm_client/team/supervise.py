@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
-from anyio.streams.text import TextReceiveStream
 
 from delm_client.team.causes import cause_of
 from delm_client.team.following import Following, Seen
-from delm_client.team.harness import Harness, Launch, Parser
+from delm_client.team.harness import Harness, Launch
+from delm_client.team.hearing import Hearing, Log
 from delm_client.team.hosting import Host
 from delm_client.team.owner import clean_environment
-from delm_client.team.processes import end, tail
-from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Said, Started
+from delm_client.team.processes import MARK, end, tail
+from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, Started
 from delm_client.team.team import Team
 from delm_client.team.view import ASKED, GIVEN_UP
 from delm_client.team.wish import Member, TeamError
@@ -29,8 +29,6 @@ from delm_client.team.worktrees import git_variables
 JOIN_S = 120.0
 DRAIN_S = 2.0
 PAUSE_S_MAX = 30.0
-SAID_CHARS = 2000
-LINE_CHARS_MAX = 4_000_000
 
 
 @dataclass
@@ -78,31 +76,33 @@ class Crew:
             return True
         return not others and not seen.count("submitted") and not seen.row.get("open_checks")
 
-    async def look(self) -> None:
-        """Read the run now, because what was followed may lag behind."""
-        try:
-            self.following.take(Seen(await self.team.owner.status(self.team.facts.run)))
-        except TeamError as error:
-            self.team.record.tell(Noted(f"The board could not be read just now: {error}"))
-
     async def goes_on_without(self, label: str) -> bool:
         """An agent is gone: whether the run is still open; then what the agent held is handed on."""
         if self.following.seen.over:
             return False
-        await self.look()
+        await look(self.team, self.following)
         if self.following.seen.over:
             return False
         if self.following.seen.holding(label).task:
-            await self.release([label])
-            await self.look()
+            await release(self.team, [label])
+            await look(self.team, self.following)
         return True
 
-    async def release(self, labels: list[str]) -> None:
-        """Hand on what agents that are gone still hold; leases that cannot be released end by themselves."""
-        try:
-            await self.team.owner.release(self.team.facts.run, labels)
-        except TeamError as error:
-            self.team.record.tell(Noted(f"Leases of {', '.join(labels)} end by themselves: {error}"))
+
+async def look(team: Team, following: Following) -> None:
+    """Read the run now, because what was followed may lag behind."""
+    try:
+        following.take(Seen(await team.owner.status(team.facts.run)))
+    except TeamError as error:
+        team.record.tell(Noted(f"The board could not be read just now: {error}"))
+
+
+async def release(team: Team, labels: list[str]) -> None:
+    """Hand on what agents that are gone still hold; leases that cannot be released end by themselves."""
+    try:
+        await team.owner.release(team.facts.run, labels)
+    except TeamError as error:
+        team.record.tell(Noted(f"Leases of {', '.join(labels)} end by themselves: {error}"))
 
 
 class Worker:
@@ -119,7 +119,7 @@ class Worker:
         )
         self._verdicts = 0
         self._held = Holds()
-        self._words = ""
+        self._hearing = Hearing(harness.parser(), self._tell)
         crew.team.record.listeners.append(self._notice)
 
     def _tell(self, what: Event) -> None:
@@ -151,7 +151,7 @@ class Worker:
             await self._crew.following.until(lambda: self._crew.worth_starting(self._label))
 
     def _give_up(self, times: int) -> None:
-        said = f" Its last words: {self._words}." if self._words else ""
+        said = f" Its last words: {self._hearing.words}." if self._hearing.words else ""
         how = "once" if times == 1 else f"{times} times in a row"
         self._tell(
             Noted(
@@ -170,14 +170,15 @@ class Worker:
     async def _once(self) -> int:
         """Start a process, hear it to its end, and say how that was; returns its exit code."""
         self._attempt += 1
-        self._words = ""
+        self._hearing = Hearing(self._harness.parser(), self._tell)
         launch = self._harness.launch(self._team.assignment(self._member, self._crew.host))
-        write_files(launch)
         self._crew.starting.add(self._label)
         try:
+            write_files(launch)
             process = await self._start(launch)
-        except OSError as error:
-            self._tell(Faulted(f"{self._harness.program} cannot be started: {error.strerror}."))
+        except (OSError, TeamError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._tell(Faulted(f"{self._harness.program} cannot be started: {why.rstrip('.')}."))
             self._tell(Ended(127, "it could not be started"))
             return 127
         finally:
@@ -201,18 +202,18 @@ class Worker:
 
     def _environment(self, launch: Launch) -> dict[str, str]:
         secrets: Mapping[str, str] = self._crew.host.secrets(self._label)
-        return {**clean_environment(), **git_variables(self._label), **launch.variables, **secrets}
+        mark = {MARK: str(self._team.folder.worktree(self._label))}
+        return {**clean_environment(), **git_variables(self._label), **mark, **launch.variables, **secrets}
 
     async def _attend(self, process: Process, launch: Launch, since: float) -> int:
         async with anyio.create_task_group() as group:
             group.start_soon(self._feed, process, launch.stdin)
             group.start_soon(self._await_joining, since)
-            parser = self._harness.parser()
             # Some clients tell only there that their key is refused or their model is out of reach.
             streams = ((process.stdout, "out"), (process.stderr, "log"))
             heard = [anyio.Event() for _ in streams]
             for (stream, kind), done in zip(streams, heard, strict=True):
-                group.start_soon(self._hear, stream, kind, parser, done)
+                group.start_soon(self._hear, stream, kind, done)
             code = await process.wait()
             with anyio.move_on_after(DRAIN_S):
                 for done in heard:
@@ -223,7 +224,7 @@ class Worker:
     async def _part(self, process: Process) -> None:
         """The process is gone, or is ended now."""
         asked = process.returncode is None
-        await end(process, self._crew.ending.hurry)
+        await end(process, self._crew.ending.hurry, self._team.folder.worktree(self._label))
         await process.aclose()
         self._crew.running.pop(self._label, None)
         self._team.pids.remove(self._label)
@@ -236,8 +237,8 @@ class Worker:
             return f"{ASKED}: {self._crew.ending.reason or 'the run is over'}"
         if code <= 0:
             return ""
-        said = tail(self._team.folder.log(self._label)) or self._words
-        cause = cause_of(f"{said} {self._words}", self._member.kind)
+        said = tail(self._team.folder.log(self._label)) or self._hearing.words
+        cause = cause_of(f"{said} {self._hearing.words}", self._member.kind)
         return " ".join(filter(None, [said, cause]))
 
     async def _feed(self, process: Process, text: str) -> None:
@@ -247,35 +248,11 @@ class Worker:
                 await process.stdin.send(text.encode())
             await process.stdin.aclose()
 
-    async def _hear(
-        self, stream: ByteReceiveStream | None, kind: str, parser: Parser, heard: anyio.Event
-    ) -> None:
+    async def _hear(self, stream: ByteReceiveStream | None, kind: str, heard: anyio.Event) -> None:
         """Take in what the process prints, line by line; all of it is kept in a file."""
         assert stream is not None  # noqa: S101 - it is a pipe
-        rest = ""
-        with self._team.folder.log(self._label, kind).open("a", encoding="utf-8") as log:
-            async for text in TextReceiveStream(stream, errors="replace"):
-                with suppress(OSError):
-                    log.write(text)
-                    log.flush()
-                *lines, rest = (rest + text).split("\n")
-                for line in lines:
-                    self._take(parser, line)
-                rest = rest[-LINE_CHARS_MAX:]
-            self._take(parser, rest)
+        await self._hearing.hear(stream, Log(self._team.folder.log(self._label, kind)))
         heard.set()
-
-    def _take(self, parser: Parser, line: str) -> None:
-        try:
-            told = parser.feed(line)
-        except Exception as error:  # a client's new version may print what its parser does not expect
-            told = [Noted(f"a line of its output was not understood ({type(error).__name__}: {error})")]
-        for what in told:
-            if isinstance(what, Said | Faulted):
-                self._words = what.text[-400:]
-                self._tell(type(what)(what.text[:SAID_CHARS]))
-            else:
-                self._tell(what)
 
     async def _await_joining(self, since: float) -> None:
         """Say so when the board has not seen the agent within a time."""
@@ -283,7 +260,7 @@ class Worker:
         with anyio.move_on_after(JOIN_S):
             await following.until(lambda: float(following.seen.agent(self._label).get("seen_at", 0)) >= since)
             return
-        said = self._words or tail(self._team.folder.log(self._label)) or "it has said nothing"
+        said = self._hearing.words or tail(self._team.folder.log(self._label)) or "it has said nothing"
         cause = cause_of(said, self._member.kind) or "its model may be slow, or its MCP client not connected"
         self._tell(Noted(f"{self._label} has not joined the board within {JOIN_S:.0f} s ({said}): {cause}."))
 

@@ -5,12 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
 from signal import Signals
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from delm_client.team.record import (
-    KINDS,
     Connected,
     Ended,
     Entered,
@@ -26,6 +22,7 @@ from delm_client.team.record import (
     Started,
     TeamFacts,
     Used,
+    checked,
 )
 from delm_client.team.spans import Activity, Life, Span, times
 from delm_client.team.tally import Tally, together
@@ -35,7 +32,6 @@ GIVEN_UP = "is given up"
 """What the launcher's note says of an agent that it does not start again."""
 ASKED = "ended by the launcher"
 """How the reason of an end begins that the launcher wanted."""
-_SHAPES: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
 
 class State(StrEnum):
@@ -222,8 +218,8 @@ class View:
     def hear(self, line: Line) -> None:
         """Take in one event; one whose values make no sense is counted and left out."""
         try:
-            at, what = float(line.at), _SHAPES[line.what.event].validate_python(_values(line.what))
-        except (ValidationError, TypeError, ValueError, KeyError):
+            at, what = float(line.at), checked(line.what)
+        except (TypeError, ValueError, KeyError):
             self.unread += 1
             return
         if not isfinite(at):
@@ -321,10 +317,6 @@ class View:
         """Seconds by activity, of an agent or of all."""
         labels = [label] if label else list(self.agents)
         return times(span for one in labels for span in self.spans(one, end))
-
-
-def _values(what: Any) -> dict[str, Any]:
-    return {name: getattr(what, name) for name in what.__slots__}
 
 
 def exit_text(what: Ended) -> str:

@@ -5,14 +5,19 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from delm_client.team.harness import Permissions
+from delm_client.words import shortened
 
 RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,23}")
 COMMAND = "cmd"
 AGENTS_MAX = 32
+COUNT_DIGITS_MAX = 9
+SHOWN_CHARS = 20
+GOAL_CHARS_MAX = 4000  # the board's own limit, known before anything is made
 _INTERPRETERS = re.compile(r"(python|pypy|node|npx|uvx|uv|bun|deno|bash|sh|env)[0-9.]*")
 _EXAMPLE = "For example --agents claude:2,codex:1."
 
@@ -91,7 +96,7 @@ def read_goal(goal: str, file: Path | None) -> str:
     if bool(goal.strip()) == (file is not None):
         raise TeamError('Say what the team is to reach, once: delm-run team "GOAL", or --goal-file FILE.')
     if file is None:
-        return goal.strip()
+        return _checked_goal(goal.strip())
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -99,7 +104,18 @@ def read_goal(goal: str, file: Path | None) -> str:
         raise TeamError(f"--goal-file {file} cannot be read: {why}.") from error
     if not text:
         raise TeamError(f"--goal-file {file} is empty.")
-    return text
+    return _checked_goal(text)
+
+
+def _checked_goal(goal: str) -> str:
+    if len(goal) > GOAL_CHARS_MAX:
+        raise TeamError(
+            f"A goal has at most {GOAL_CHARS_MAX} characters, and this one has {len(goal)}. Put the rest in "
+            "a file of the repository that the goal names, or in tasks: --tasks-file."
+        )
+    if "\0" in goal:
+        raise TeamError("The goal has a NUL character in it, which no agent can be told: is it a text file?")
+    return goal
 
 
 def read_members(wanted: Sequence[str], models: Sequence[str], kinds: Sequence[str]) -> tuple[Member, ...]:
@@ -127,7 +143,7 @@ def read_members(wanted: Sequence[str], models: Sequence[str], kinds: Sequence[s
     if not members:
         raise TeamError(f"A team has at least one agent. {_EXAMPLE}")
     if len(members) > AGENTS_MAX:
-        raise TeamError(f"{len(members)} agents are too many for one launcher; the limit is {AGENTS_MAX}.")
+        raise TeamError(_too_many(len(members)))
     strangers = set(by_kind) - {member.kind for member in members} - {""}
     if strangers:
         raise TeamError(f"--model names {', '.join(sorted(strangers))}, which is not among --agents.")
@@ -153,9 +169,16 @@ def _read_value(value: str) -> list[tuple[str, str, int]]:
 
 
 def _count(text: str, part: str) -> int:
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]+", text):
         raise TeamError(f"--agents {part!r}: {text!r} is not a number of agents. {_EXAMPLE}")
+    # Read no further than to see that it is too large: nobody is counted up to a thousand million.
+    if len(text.lstrip("0")) > COUNT_DIGITS_MAX or int(text) > AGENTS_MAX:
+        raise TeamError(_too_many(shortened(text, SHOWN_CHARS)))
     return int(text)
+
+
+def _too_many(count: int | str) -> str:
+    return f"{count} agents are too many for one launcher; the limit is {AGENTS_MAX}."
 
 
 def _checked(command: str) -> str:
@@ -196,9 +219,9 @@ def _read_models(models: Sequence[str]) -> dict[str, str]:
 
 def check_bounds(wish: Wish) -> None:
     """Raises: TeamError: A budget, timeout or name with which nothing could be done."""
-    if wish.budget_usd is not None and wish.budget_usd <= 0:
+    if wish.budget_usd is not None and not (isfinite(wish.budget_usd) and wish.budget_usd > 0):
         raise TeamError("A budget of nothing stops a team before it starts: --budget-usd takes more than 0.")
-    if wish.timeout_s < 0:
+    if not (isfinite(wish.timeout_s) and wish.timeout_s >= 0):
         raise TeamError("--timeout takes seconds, more than 0; leave it out for none.")
     if wish.run and not RUN.fullmatch(wish.run):
         raise TeamError(f"--run {wish.run!r}: use up to 24 lower-case letters, digits, _ and -.")

@@ -9,7 +9,7 @@ from delm_client.team.following import Following
 from delm_client.team.hosting import hosting
 from delm_client.team.record import Noted
 from delm_client.team.spending import Budget
-from delm_client.team.supervise import Crew, Ending, Worker
+from delm_client.team.supervise import Crew, Ending, Worker, look, release
 from delm_client.team.team import Team
 from delm_client.team.wish import TeamError
 
@@ -33,29 +33,44 @@ async def work(team: Team, ending: Ending) -> str:
     for line in record.lines:
         budget.hear(line)
     record.listeners.append(budget.hear)
-    async with hosting(wish.transport, team.owner, team.facts.run, team.labels, record, team.pids) as host:
-        following = Following(team.owner, team.facts.run, team.labels, record)
-        crew = Crew(team, host, following, ending)
-        async with anyio.create_task_group() as around:
-            around.start_soon(following.work)
-            around.start_soon(_keep, crew)
-            if wish.timeout_s:
-                around.start_soon(_time_out, wish.timeout_s, ending)
-            async with anyio.create_task_group() as agents:
-                around.start_soon(_cancel_when_asked, ending, agents.cancel_scope)
-                around.start_soon(_cancel_when_over, following, ending, agents.cancel_scope)
-                for member in wish.members:
-                    agents.start_soon(Worker(crew, member, team.harnesses[member.label]).work)
-            around.cancel_scope.cancel()
+    following = Following(team.owner, team.facts.run, team.labels, record)
+    try:
+        async with hosting(
+            wish.transport, team.owner, team.facts.run, team.labels, record, team.pids
+        ) as host:
+            await _supervise(Crew(team, host, following, ending))
+    finally:
+        # Also after an error: what was admitted until then is the team's result.
         with anyio.CancelScope(shield=True):
-            if not following.seen.over:
-                await crew.look()
-            held = [label for label in team.labels if following.seen.holding(label).task]
-            if held and not following.seen.over:
-                await crew.release(held)
-                await crew.look()
-    team.last = following.seen.row
+            await settle(team, following)
     return following.seen.state if following.seen.over else ending.reason or NOBODY
+
+
+async def _supervise(crew: Crew) -> None:
+    """Let the agents work, and whatever looks after them."""
+    following, ending, wish = crew.following, crew.ending, crew.team.wish
+    async with anyio.create_task_group() as around:
+        around.start_soon(following.work)
+        around.start_soon(_keep, crew)
+        if wish.timeout_s:
+            around.start_soon(_time_out, wish.timeout_s, ending)
+        async with anyio.create_task_group() as agents:
+            around.start_soon(_cancel_when_asked, ending, agents.cancel_scope)
+            around.start_soon(_cancel_when_over, following, ending, agents.cancel_scope)
+            for member in wish.members:
+                agents.start_soon(Worker(crew, member, crew.team.harnesses[member.label]).work)
+        around.cancel_scope.cancel()
+
+
+async def settle(team: Team, following: Following) -> None:
+    """Agents are gone: hand on what they still hold, and keep the run's last state."""
+    if not following.seen.over:
+        await look(team, following)
+    held = [label for label in team.labels if following.seen.holding(label).task]
+    if held and not following.seen.over:
+        await release(team, held)
+        await look(team, following)
+    team.last = following.seen.row
 
 
 async def _cancel_when_asked(ending: Ending, scope: anyio.CancelScope) -> None:
@@ -99,9 +114,15 @@ async def _keep(crew: Crew) -> None:
                 told = True
 
 
+def ending_signals() -> list[signal.Signals]:
+    """What ends a team in order; under `nohup` a closed terminal does not."""
+    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    return [one for one in ends if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+
+
 async def until_signalled(ending: Ending, told: list[signal.Signals], record: Record) -> None:
     """A first Ctrl-C (or SIGTERM, from `delm-run stop`) ends the team in order, a second one at once."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with anyio.open_signal_receiver(*ending_signals()) as signals:
         async for number in signals:
             told.append(number)
             if len(told) == 1:

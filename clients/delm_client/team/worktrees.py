@@ -5,7 +5,7 @@ Nothing here touches the user's worktree, index or branch.
 
 import os
 import shutil
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +47,7 @@ def find_repository(start: Path) -> Repository:
 
     Raises:
         GitError: git is not installed.
-        TeamError: There is no repository, no commit, or no worktree.
+        TeamError: There is no repository, no commit, no worktree, or no word of where the main one is.
     """
     try:
         asked = git(start, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
@@ -81,7 +81,13 @@ def _main(here: Path, git_dir: Path, common: Path) -> Path:
         return common.parent
     if git(common, "rev-parse", "--is-bare-repository") == "true":
         return common
-    return (common / git(common, "config", "--get", "core.worktree")).resolve()
+    try:
+        return (common / git(common, "config", "--get", "core.worktree")).resolve()
+    except GitError as error:
+        raise TeamError(
+            f"{here} is a linked worktree, and git does not say where the main one is, which has the board. "
+            f"Start there, or say it once: git --git-dir={common} config core.worktree MAIN_WORKTREE"
+        ) from error
 
 
 def uncommitted(folder: Path) -> list[str]:
@@ -146,6 +152,12 @@ def exists(repository: Repository, branch: str) -> bool:
     return bool(_resolved(repository, f"refs/heads/{branch}"))
 
 
+def branches_below(repository: Repository, stem: str) -> list[str]:
+    """The branches whose names begin with a path, such as `delm-work/<run>/`."""
+    found = git(repository.git_dir, "for-each-ref", "--format=%(refname)", f"refs/heads/{stem}")
+    return [name.removeprefix("refs/heads/") for name in found.splitlines()]
+
+
 def _resolved(repository: Repository, rev: str) -> str:
     try:
         return git(repository.git_dir, "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
@@ -159,6 +171,7 @@ def make_worktree(repository: Repository, path: Path, branch: str, commit: str) 
     Raises:
         GitError: git refuses, for example because a branch stands in the way of the name.
     """
+    reattach(repository, path)
     if (path / ".git").exists():
         return
     if path.exists():
@@ -168,14 +181,30 @@ def make_worktree(repository: Repository, path: Path, branch: str, commit: str) 
     git(repository.main, "worktree", "add", "--force", "--quiet", *words)
 
 
-def save_work(path: Path, label: str) -> str:
-    """Commit what an agent left uncommitted; returns the commit, or empty where there was nothing."""
+def reattach(repository: Repository, path: Path) -> None:
+    """Give a worktree whose agent deleted its `.git` file that file back, and with it its work."""
+    if not path.is_dir() or (path / ".git").exists():
+        return
+    for known in (repository.git_dir / "worktrees").glob("*/gitdir"):
+        if known.read_text(encoding="utf-8", errors="replace").strip() == str(path / ".git"):
+            (path / ".git").write_text(f"gitdir: {known.parent}\n", encoding="utf-8")
+
+
+def save_work(path: Path, label: str, branch: str) -> str:
+    """Commit what an agent left uncommitted; returns the commit, or empty where there was nothing.
+
+    An agent may have checked out a branch that is not its own. That one stays where it is.
+    """
     if not (path / ".git").exists() or not uncommitted(path):
         return ""
     with suppress(FileNotFoundError):
         # An agent that was killed while it called git; nobody else works here.
         Path(git(path, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")).unlink()
     git(path, "add", "--all", "--", ".", *JUNK)
+    if not git(path, "diff", "--cached", "--name-only"):
+        return ""
+    if git(path, "rev-parse", "--symbolic-full-name", "HEAD") not in ("HEAD", f"refs/heads/{branch}"):
+        git(path, "update-ref", "--no-deref", "HEAD", git(path, "rev-parse", "HEAD"))
     git(
         path, "commit", "--quiet", "--no-verify", "-m", f"Unfinished work of {label}",
         GIT_AUTHOR_NAME=label, GIT_AUTHOR_EMAIL=f"{label}@localhost",
@@ -183,18 +212,36 @@ def save_work(path: Path, label: str) -> str:
     return git(path, "rev-parse", "HEAD")
 
 
-def put_away(repository: Repository, path: Path, branch: str, *, remove: bool) -> None:
-    """Make sure that an agent's branch has all its commits, and remove its worktree if wished."""
-    if not (path / ".git").exists():
-        return
-    tip = git(path, "rev-parse", "HEAD")
-    if not _contains(repository, f"refs/heads/{branch}", tip):
-        # It checked out something else. Its branch takes that over if nothing is lost by it.
-        owned = _resolved(repository, f"refs/heads/{branch}")
-        name = branch if not owned or _contains(repository, tip, owned) else f"{branch}-2"
-        git(repository.git_dir, "update-ref", f"refs/heads/{name}", tip)
+def put_away(repository: Repository, path: Path, branch: str, *, remove: bool) -> list[str]:
+    """Make sure that branches have all commits of an agent, and remove its worktree if wished.
+
+    Returns:
+        The branches that have them: its own, and another one where what it was at is apart from that.
+
+    Raises:
+        GitError: There is something in it that cannot be committed, such as work in a submodule.
+    """
+    found = [branch]
+    if (path / ".git").exists():
+        tip = git(path, "rev-parse", "HEAD")
+        if not _contains(repository, f"refs/heads/{branch}", tip):
+            found = sorted({branch, keep_tip(repository, branch, tip)})
+        if remove and (left := uncommitted(path)):
+            raise GitError(f"{', '.join(left[:SHOWN])} cannot be committed from here")
     if remove:
-        git(repository.main, "worktree", "remove", "--force", str(path))
+        with suppress(GitError) if not path.exists() else nullcontext():  # then git may not know it either
+            git(repository.main, "worktree", "remove", "--force", str(path))
+    return found
+
+
+def keep_tip(repository: Repository, stem: str, tip: str) -> str:
+    """Let a branch have a commit, without loss of any other; returns which: `stem`, or `stem-2` and so on."""
+    name, number = stem, 1
+    while (there := _resolved(repository, f"refs/heads/{name}")) and not _contains(repository, tip, there):
+        number += 1
+        name = f"{stem}-{number}"
+    git(repository.git_dir, "update-ref", f"refs/heads/{name}", tip)
+    return name
 
 
 def _contains(repository: Repository, rev: str, commit: str) -> bool:
@@ -229,6 +276,14 @@ def point(repository: Repository, branch: str, commit: str) -> bool:
         return False
     git(repository.git_dir, "update-ref", f"refs/heads/{branch}", commit)
     return True
+
+
+def set_aside(repository: Repository, branch: str, commit: str, stem: str) -> str:
+    """Keep what a branch has beyond a commit that it is to point at; returns the branch that has it now."""
+    tip = _resolved(repository, f"refs/heads/{branch}")
+    if not tip or _contains(repository, commit, tip):
+        return ""
+    return keep_tip(repository, stem, tip)
 
 
 def commits(repository: Repository, base: str, head: str, entries: dict[str, str]) -> tuple[Commit, ...]:

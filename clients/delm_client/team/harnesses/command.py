@@ -1,14 +1,17 @@
 """Any agent that speaks MCP, started by a command line: `--agents "cmd:my-agent --mcp {config}"`."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
 from delm_client.team.harness import Assignment, Launch
-from delm_client.team.record import Event, Said, line_of
+from delm_client.team.record import Connected, Event, Faulted, Said, Spent, Used, line_of
 
 SAID_CHARS = 2000
+ITS_OWN = (Connected, Said, Used, Spent, Faulted)
+"""What an agent may tell of itself; the board and the launcher tell the rest."""
 
 
 @dataclass
@@ -17,8 +20,8 @@ class CommandHarness:
 
     Its command may name {config} (the path of an mcp.json), {url} (empty over stdio), {prompt}, {worktree}
     and {label}. The bearer token, if there is one, is in the variable that the mcp.json names. What it prints
-    is kept as words; a line that is an event of our record, such as
-    `{"event": "spent", "output_tokens": 120}`, is taken as that.
+    is kept as words; a line that is an event of our record (`connected`, `said`, `used`, `spent`, `faulted`),
+    such as `{"event": "spent", "output_tokens": 120}`, is taken as that.
     """
 
     command: str
@@ -50,9 +53,8 @@ class CommandHarness:
 
 
 def _filled(word: str, places: dict[str, str]) -> str:
-    for place, value in places.items():
-        word = word.replace(place, value)
-    return word
+    """A word with its places filled in one pass, so that a goal which speaks of {label} keeps it."""
+    return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], word)
 
 
 def _entry(assignment: Assignment) -> dict[str, Any]:
@@ -78,6 +80,6 @@ class CommandParser:
         try:
             row = json.loads(text)
             told = line_of({"at": 0.0, "agent": "", **row}) if isinstance(row, dict) else None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             told = None
-        return [told.what if told else Said(text[:SAID_CHARS])]
+        return [told.what if told and isinstance(told.what, ITS_OWN) else Said(text[:SAID_CHARS])]

@@ -81,6 +81,7 @@ async def test_tools_are_called_over_http_beside_one_that_does_nothing(tmp_path:
     assert rows[0]["x_noop"] == 1
 
 
+@pytest.mark.long
 async def test_the_gate_is_measured_for_each_preset_beside_open(tmp_path: Path) -> None:
     rows = await _measured(tmp_path, Part.GATE)
     presets = ["open", "standard", "strict"]

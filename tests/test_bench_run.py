@@ -28,7 +28,7 @@ def test_every_topology_reads_all_of_the_text_and_answers(topology: str, reads: 
     assert ("oracle_best_of_2" in results["each_agent"]) == (topology == "independent")
 
 
-@pytest.mark.parametrize("policy", ["standard", "open"])
+@pytest.mark.parametrize("policy", ["standard", pytest.param("open", marks=pytest.mark.long)])
 def test_a_team_on_a_board_mends_what_its_gate_refuses(policy: str, tmp_path: Path) -> None:
     def liar(prompt: str) -> str:
         if "Paragraph 12" in prompt and "<part>" in prompt and "was refused" not in prompt:

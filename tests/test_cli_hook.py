@@ -300,6 +300,7 @@ HELLO = {
 }
 
 
+@pytest.mark.long
 async def test_a_hook_finds_the_agent_of_its_own_client_and_of_no_other(tmp_path: Path) -> None:
     main = repository(tmp_path / "main", {"a.txt": "a\n"})
     git(main, "worktree", "add", "-q", str(tmp_path / "linked"))

@@ -75,6 +75,7 @@ def status(into: Path) -> dict[str, object]:
     return dict(json.loads(done.stdout)["runs"][0])
 
 
+@pytest.mark.long
 def test_a_team_repairs_a_project_and_leaves_the_original_as_it_was(tmp_path: Path) -> None:
     project, into = small_project(tmp_path / "shelf"), tmp_path / "into"
 

@@ -100,6 +100,7 @@ def fairly(folder: Path, drained: Callable[[Path], list[int]]) -> None:
     raise AssertionError(shares)
 
 
+@pytest.mark.long
 def test_sixteen_processes_on_one_file_drain_it(tmp_path: Path) -> None:
     drain(tmp_path / "board.db", 192, 60, {"board": str(tmp_path / "board.db")})
 

@@ -240,6 +240,7 @@ def test_a_reader_that_went_away_ends_the_server(folder: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.long
 async def test_the_keepalive_holds_even_a_short_lease_of_a_silent_agent(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, lease_s=1.0)
     opened_by_cli(tmp_path, "goal", "--task", "think long", "--policy", policy)

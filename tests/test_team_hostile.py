@@ -31,6 +31,7 @@ def small(tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
+@pytest.mark.long
 def test_a_team_outlives_the_reader_of_its_output_and_takes_any_goal(small: Scene) -> None:
     """`delm-run team ... | head -1`, in a terminal that knows ASCII only, with a goal that is no option."""
     goal = '--goal of "{label}" {braces} [red]\N{PARTY POPPER}'

@@ -143,3 +143,9 @@ def test_a_hostile_line_is_one_line_of_printable_characters() -> None:
     for line in map(line_for, story(HOSTILE)):
         assert line is None or (line.isprintable() and len(line) < 230)
     assert line_for(Line(float("inf"), "", Noted("when?"))) == "--:--:-- when?"
+
+
+def test_a_note_that_names_its_agent_is_not_told_with_the_name_twice() -> None:
+    told = line_for(Line(0.0, "a-1", Noted("a-1 ended once without a result and is given up.")))
+    assert told is not None
+    assert told.count("a-1") == 1

@@ -66,6 +66,7 @@ def test_a_team_mends_a_repository_and_touches_nothing_of_the_users(scene: Scene
     assert tokens.count("revoked") == 2
 
 
+@pytest.mark.long
 def test_the_record_tells_what_happened_in_order(small: Scene) -> None:
     small.run(*small.team("--agents", small.agents(), "--transport", "stdio"))
 
@@ -102,6 +103,7 @@ def test_a_killed_agent_one_that_leaves_and_a_killed_server_lose_nothing(scene: 
     assert "half of" in git(scene.repo, "show", "delm-work/mend/team-agent-1:notes.txt")
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_the_work_and_resume_goes_on(small: Scene) -> None:
     before = small.print_of_users()
     launched = small.start(*small.team("--agents", small.agents("--first", "hang")))

@@ -304,6 +304,7 @@ async def test_a_peer_that_falls_silent_with_the_verify_task_does_not_hold_up_th
 
 
 @pytest.mark.parametrize("preset", WITHOUT_PEERS)
+@pytest.mark.long
 async def test_a_peer_killed_with_half_of_the_work_does_not_hold_up_the_run(
     tmp_path: Path, preset: str
 ) -> None:

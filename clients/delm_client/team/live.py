@@ -271,7 +271,12 @@ def _latest(view: View, count: int) -> list[Trouble]:
 
 def _trouble(one: Trouble) -> Text:
     said = one.text if one.what == "note" else f"{one.what}: {one.text}"
-    return one_row(Text(printable(f"{one.agent}: {said}" if one.agent else said), style="yellow"))
+    return one_row(Text(printable(_of(one.agent, said, ": ")), style="yellow"))
+
+
+def _of(agent: str, said: str, link: str) -> str:
+    """Words with whose they are, unless they say so themselves."""
+    return said if not agent or said.startswith(f"{agent} ") else f"{agent}{link}{said}"
 
 
 # -- without a terminal ----------------------------------------------------------------------------
@@ -289,7 +294,7 @@ def line_for(line: Line) -> str | None:
         clock = datetime.fromtimestamp(line.at).strftime("%H:%M:%S")
     except (ValueError, OverflowError, OSError):
         clock = "--:--:--"
-    return f"{clock} {shortened(printable(f'{line.agent} {said}'.strip()), LINE_CHARS)}"
+    return f"{clock} {shortened(printable(_of(line.agent, said, ' ')), LINE_CHARS)}"
 
 
 def _said(what: Event) -> str | None:  # noqa: PLR0911 - one line for each kind

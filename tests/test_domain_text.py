@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from delm_mcp.domain.bearing import UNBORNE_MAX, unborne
@@ -344,6 +344,9 @@ def test_lines_names_and_the_count_of_quotes_may_be_told() -> None:
 
 
 @given(st.text(alphabet="0123456789.,:-_/^e% ten mKB年一十twof", max_size=60))
+@example("0^0")
+@example("0^1_0")
+@example("9^9999999")
 def test_whatever_looks_like_a_number_is_read_without_a_fault(text: str) -> None:
     assert len(unborne(text, [text[::-1], text])) <= UNBORNE_MAX
     assert unborne(text, [text]) == []

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 
 DIGITS_MAX = 20  # a longer run of digits is the name of something
@@ -324,7 +324,7 @@ def _values(shown: str, text: str, *, claims: bool) -> list[tuple[str, tuple[Dec
         [] if claims else [part for piece in shown.split(",") for part in _values(piece, text, claims=True)]
     )
     if base := re.fullmatch(r"(\d+)(?:\^|\*\*)(\d+)", shown):
-        return [(shown, (Decimal(base[1]) ** int(base[2]),))]  # rounded, as all arithmetic on it is
+        return [(shown, power) for power in _power(base[1], base[2])]
     if _GROUPED.fullmatch(shown):
         return [(shown, (Decimal(plain),)), *(parts if "," in shown else [])]
     if _GERMAN.fullmatch(shown):
@@ -334,7 +334,24 @@ def _values(shown: str, text: str, *, claims: bool) -> list[tuple[str, tuple[Dec
         return [part for piece in shown.split(",") for part in _values(piece, text, claims=claims)]
     thousands = re.fullmatch(r"\d{1,3}(\.\d{3})+", shown) and _is_foreign(text)
     larger = (Decimal(shown.replace(".", "")),) if thousands else ()
-    return [(shown, (*((Decimal(plain),) if plain.count(".") < 2 else ()), *larger))]
+    values = (*_decimal(plain), *larger)
+    return [(shown, values)] if values or plain.count(".") > 1 else []  # 1.2.3 is compared as it stands
+
+
+def _decimal(text: str) -> tuple[Decimal, ...]:
+    """The number that a text is, if it is one: `1.2.3` and `0^1_0` are none."""
+    try:
+        return (Decimal(text),)
+    except InvalidOperation:
+        return ()
+
+
+def _power(base: str, exponent: str) -> list[tuple[Decimal, ...]]:
+    """A power, rounded as all arithmetic on it is; none where it has no value (0^0) or is out of all bounds."""
+    try:
+        return [(Decimal(base) ** int(exponent),)]
+    except ArithmeticError:
+        return []
 
 
 def _is_foreign(text: str) -> bool:

@@ -386,7 +386,7 @@ def explore(examples: int, steps: int) -> None:
 
 
 def test_the_board_does_what_the_oracle_says() -> None:
-    explore(25, 40)
+    explore(15, 40)
 
 
 @pytest.mark.long

@@ -347,7 +347,7 @@ def _decimal(text: str) -> tuple[Decimal, ...]:
 
 
 def _power(base: str, exponent: str) -> list[tuple[Decimal, ...]]:
-    """A power, rounded as all arithmetic on it is; none where it has no value (0^0) or is out of all bounds."""
+    """A power, rounded as all arithmetic on it is; none without a value (0^0) or out of all bounds."""
     try:
         return [(Decimal(base) ** int(exponent),)]
     except ArithmeticError:

@@ -19,7 +19,7 @@ from delm_client.team import launch
 from delm_client.team.finish import head_now, write_report
 from delm_client.team.folder import Folder, choose
 from delm_client.team.harness import Permissions
-from delm_client.team.prepare import known_harnesses
+from delm_client.team.harnesses import HARNESSES
 from delm_client.team.processes import end_leftovers
 from delm_client.team.show import watch
 from delm_client.team.wish import COMMAND, TeamError, Wish, read_goal, read_members
@@ -114,7 +114,7 @@ def team(
 ) -> None:
     """Launch a team, and tell the exit code."""
     with _clear_errors():
-        kinds = [*known_harnesses(), COMMAND]
+        kinds = [*HARNESSES, COMMAND]
         wish = Wish(
             goal=read_goal(goal, goal_file),
             members=read_members(agents or (), model or (), kinds),

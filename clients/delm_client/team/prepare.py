@@ -3,7 +3,6 @@
 When something is missing, nothing is left behind.
 """
 
-import importlib
 import os
 import shlex
 import shutil
@@ -20,6 +19,7 @@ from delm_client.git import GitError, git
 from delm_client.team import worktrees
 from delm_client.team.folder import Folder, teams
 from delm_client.team.harness import Harness
+from delm_client.team.harnesses import HARNESSES
 from delm_client.team.harnesses.command import CommandHarness
 from delm_client.team.owner import Owner
 from delm_client.team.processes import end_leftovers
@@ -27,13 +27,6 @@ from delm_client.team.record import TeamFacts
 from delm_client.team.team import Team
 from delm_client.team.wish import COMMAND, Member, TeamError, Wish, check_bounds, run_name
 from delm_client.team.worktrees import Repository, branch_of
-
-
-def known_harnesses() -> Mapping[str, Harness]:
-    """The kinds of agents that `--agents` can name, but for `cmd`."""
-    module = importlib.import_module("delm_client.team.harnesses")
-    found: Mapping[str, Harness] = getattr(module, "HARNESSES", {})
-    return found
 
 
 def harnesses_of(wish: Wish, *, missing_ok: bool = False) -> dict[str, Harness]:
@@ -45,9 +38,8 @@ def harnesses_of(wish: Wish, *, missing_ok: bool = False) -> dict[str, Harness]:
     Raises:
         TeamError: A program is not installed; says how it is.
     """
-    known = known_harnesses()
     found: dict[str, Harness] = {
-        member.label: CommandHarness(member.command) if member.kind == COMMAND else known[member.kind]
+        member.label: CommandHarness(member.command) if member.kind == COMMAND else HARNESSES[member.kind]
         for member in wish.members
     }
     gone = {one.program: one.install for one in found.values() if shutil.which(one.program) is None}

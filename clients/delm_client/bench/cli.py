@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from delm_client.bench import jobs
+from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError
@@ -25,7 +26,7 @@ from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
-from delm_client.bench.scripted import scripted
+from delm_client.bench.scripted import Script, reader, scripted
 from delm_client.bench.subjects import Team, Topology
 
 out = Console()
@@ -86,6 +87,14 @@ def bench(
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    tests: Annotated[str, typer.Option(help="Of exercises: hidden from the agents, or shown.")] = "hidden",
+    tests_seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long an exercise's tests may take.")
+    ] = 60,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of one agent at one piece of coding; 0: the benchmark's own.")
+    ] = 0,
+    output_chars: Annotated[int, typer.Option(min=100, help="What one step of it may print.")] = 8000,
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
@@ -123,6 +132,10 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                "tests": tests,
+                "tests_s": tests_seconds,
+                "output_chars": output_chars,
+                **({"steps_max": steps} if steps else {}),
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
@@ -176,7 +189,8 @@ def _model(wanted: Wanted) -> Iterator[Model]:
     if wanted.provider != SCRIPTED:
         yield Model(wanted)
         return
-    with scripted() as stand_in:
+    script: Script = ScriptedCoder() if wanted.model == "coder" else reader
+    with scripted(script, name=f"{SCRIPTED}-{wanted.model}") as stand_in:
         yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
 
 

@@ -22,13 +22,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from delm_client.bench.board import live_entries
+from delm_client.bench.board import head_on, live_entries
 from delm_client.bench.coding.agent import COMMAND, Programmer, Site, Thread, task_of
 from delm_client.bench.coding.coder import Coder, Counts, Desk, Report
 from delm_client.bench.coding.lead import Assigned, Lead
 from delm_client.bench.coding.workspace import Check, Worktree, added, difference, forget
 from delm_client.bench.subjects import Outcome, Scene, Topology
-from delm_client.git import git, head_of
+from delm_client.git import git
 from delm_client.session import BoardError, connected, server_command
 
 INIT_S = 300
@@ -211,8 +211,8 @@ async def _delm(ground: Ground) -> Outcome:
             for agent in agents:
                 group.start_soon(agent.work)
         answers = await live_entries(sessions[0], "answer", run=run)
+        head = await head_on(sessions[0], ground.base, run=run)
     proposed = dict(sorted(sum((agent.proposed for agent in agents), Counter[str]()).items()))
-    head = head_of(ground.repository, run, ground.base)
     team = await anyio.to_thread.run_sync(difference, ground.repository, ground.base, head)
     ended = "answered" if answers else "the run ended without an admitted answer"
     threads = [agent.thread for agent in agents]

@@ -43,7 +43,8 @@ def done(action: Action, tree: Path) -> Step:
     if action.name == "claim_task":
         return Step(action, json.dumps(CLAIMED))
     if action.name == "shell":
-        ran = subprocess.run(given["command"], shell=True, cwd=tree, capture_output=True, text=True)
+        words = ["/bin/sh", "-c", given["command"]]
+        ran = subprocess.run(words, cwd=tree, capture_output=True, text=True, timeout=60, check=False)
         return Step(action, f"Exit code {ran.returncode}\n{ran.stdout}{ran.stderr}", ran.returncode != 0)
     text = (tree / given["path"]).read_text()
     if action.name == "read":

@@ -115,7 +115,7 @@ class Launch:
                 text=True,
                 start_new_session=True,
             ),
-            # A check of a server that is killed begins anew once its lease is over, and says nothing till then.
+            # What a killed server was checking is checked anew once its lease is over; till then it is quiet.
             patience_s=WITHIN_S,
         )
         return self._launched

@@ -17,7 +17,8 @@ from delm_client.bench.scripted import Scripted, reader, scripted
 from tests.bench_model import CHUNK, PARTS, calls, command, every, found, item, questions, ran
 
 pytestmark = pytest.mark.long
-TROUBLES = ("429", "500", "malformed", "empty", "drop")
+TROUBLES = ("429", "500", "malformed", "empty", "drop", "late")
+SOON = ("--call-timeout", "1.5")
 TOPOLOGIES = ("single", "independent", "central", "delm")
 
 
@@ -25,9 +26,17 @@ TOPOLOGIES = ("single", "independent", "central", "delm")
 def test_a_model_that_fails_every_fifth_call_loses_no_item(topology: str, tmp_path: Path) -> None:
     data = questions(tmp_path, "ABCD")
     with scripted(trouble=every(5, *TROUBLES)) as model:
-        results = ran(data, tmp_path / "run", model, "--topology", topology, "-n", "2")
+        results = ran(data, tmp_path / "run", model, "--topology", topology, "-n", "2", *SOON)
     assert results["overall"]["right"] == results["overall"]["total"] == 4
     assert len(model.asked) > results["spent"]["calls"]
+
+
+def test_every_fifth_call_is_not_answered_in_time_and_no_item_is_lost(tmp_path: Path) -> None:
+    with scripted(trouble=every(5, "late")) as model:
+        results = ran(questions(tmp_path), tmp_path / "run", model, "-n", "2", *SOON)
+    assert results["overall"]["right"] == results["overall"]["total"] == 2
+    late = len(model.asked) // 5
+    assert len(model.asked) == results["spent"]["calls"] + late
 
 
 def test_a_model_that_falls_silent_is_asked_for_its_notes_again_but_not_for_its_answer(

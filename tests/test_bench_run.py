@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from delm_client.bench import models
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Call
 from delm_client.bench.scripted import reader, scripted
@@ -170,6 +171,25 @@ def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "There is no openai:nobody there" in result.output
     assert not (tmp_path / "run" / "items").exists()
+
+
+def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "SDK_RETRIES", 1)
+    words = ("bench", "--data", questions(tmp_path, "A"), "--into", tmp_path / "run", "--topology", "direct")
+    with scripted(trouble=lambda _: "late") as model:
+        named = ("--model", "openai:slow", "--base-url", model.openai_url, "--call-timeout", "0.3")
+        result = command(*words, *named)
+    said = result.output.replace("\n", " ")
+    assert result.exit_code == 1
+    assert len(model.asked) == 2
+    assert "openai:slow has not answered within 0.3 s (--call-timeout): 2 times so far" in said
+    assert "did not answer within 0.3 s, in 2 tries" in item(tmp_path / "run", "q1")["ended"]
+    with scripted() as model:
+        again = command("bench", "--resume", tmp_path / "run", "--base-url", model.openai_url)
+    assert again.exit_code == 0, again.output
+    assert found(tmp_path / "run")["overall"]["right"] == 1
 
 
 def test_a_dry_run_tells_what_is_ahead_and_asks_nothing(tmp_path: Path) -> None:

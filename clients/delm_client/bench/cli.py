@@ -74,6 +74,10 @@ def bench(
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Of one answer; models that think need more. 0: the benchmark's own.")
     ] = 0,
+    call_timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds until a call without an answer is made again; default: 300."),
+    ] = None,
     price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
     policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
     no_verify: Annotated[
@@ -101,7 +105,8 @@ def bench(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this folder; only caps, --at-once, --base-url and --key-env are taken anew."
+            help="Go on with this folder; only caps, --at-once, --base-url, --key-env and --call-timeout are "
+            "taken anew."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
@@ -130,6 +135,8 @@ def bench(
             wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
             job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
         job = job.within(item_caps, run_caps, at_once)
+        if call_timeout is not None:
+            job = replace(job, wanted=replace(job.wanted, timeout_s=call_timeout))
         forecast = str(estimate(job.left(), job.subject, job.plan.team, job.wanted))
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
         if not dry_run and not _conducted(job, as_json=as_json):
@@ -174,10 +181,14 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
 def _model(wanted: Wanted) -> Iterator[Model]:
     """The model; a scripted one is started for as long as the run lasts."""
     if wanted.provider != SCRIPTED:
-        yield Model(wanted)
+        yield Model(wanted, _warn)
         return
     with scripted() as stand_in:
-        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
+        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url), _warn)
+
+
+def _warn(text: str) -> None:
+    err.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:

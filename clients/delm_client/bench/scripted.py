@@ -82,7 +82,8 @@ class Scripted:
     Attributes:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
-            (no body), `silent` (an empty reply), `drop`; empty: nothing.
+            (no body), `silent` (an empty reply), `drop`, `late` (no answer as long as the server runs); empty:
+            nothing.
         usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
     """
@@ -93,6 +94,7 @@ class Scripted:
     usage: Usage | None = None
     asked: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    ending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -113,6 +115,9 @@ class Scripted:
             trouble = self.trouble(len(self.asked))
         if trouble.isdigit():
             return int(trouble), json.dumps({"error": {"type": "scripted", "message": "as scripted"}})
+        if trouble == "late":
+            self.ending.wait()
+            return 0, ""
         if trouble in ("malformed", "empty", "drop"):
             return (0 if trouble == "drop" else 200), '{"choices": 7}' if trouble == "malformed" else ""
         text = "" if trouble == "silent" else self.script(prompt)
@@ -168,6 +173,7 @@ def scripted(script: Script = reader, trouble: Callable[[int], str] = lambda _: 
     try:
         yield model
     finally:
+        model.ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -79,7 +79,9 @@ def bench(
         typer.Option(min=0.1, help="Seconds until a call without an answer is made again; default: 300."),
     ] = None,
     price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
-    policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
+    policy: Annotated[
+        str, typer.Option(help="Of the board: open, standard, strict, or a TOML file.")
+    ] = "standard",
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Ablation: the same as --policy open.")
     ] = False,

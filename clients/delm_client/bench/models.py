@@ -270,8 +270,8 @@ class Model:
             return ModelRefused(f"{name}: the account's quota is used up: {_short(error)}")
         if isinstance(error, exceptions.ModelTimeoutError) and error.phase != "connect":
             return ModelBroke(
-                f"{name} did not answer within {self.wanted.timeout_s:g} s, in {SDK_RETRIES + 1} tries. A slow "
-                "model needs a longer --call-timeout."
+                f"{name} did not answer within {self.wanted.timeout_s:g} s, in {SDK_RETRIES + 1} tries. "
+                "A slow model needs a longer --call-timeout."
             )
         if isinstance(error, exceptions.ModelConnectionError):
             where = self.wanted.base_url or "its provider"

@@ -33,9 +33,13 @@ class Plan:
     item_caps: Caps
     run_caps: Caps
     at_once: int
+    preset: str = ""
+    """Of the policy, where that is a file in the run's folder."""
 
     @property
     def team(self) -> Team:
+        if self.preset:
+            return Team(self.topology, self.agents, self.preset, self.policy)
         return Team(self.topology, self.agents, self.policy)
 
 

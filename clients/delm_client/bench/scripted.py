@@ -82,8 +82,8 @@ class Scripted:
     Attributes:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
-            (no body), `silent` (an empty reply), `drop`, `late` (no answer as long as the server runs); empty:
-            nothing.
+            (no body), `silent` (an empty reply), `drop`, `late` (no answer as long as the server runs);
+            empty: nothing.
         usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
     """

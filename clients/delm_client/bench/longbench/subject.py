@@ -39,7 +39,7 @@ class LongBench:
         """See `Subject.answer`."""
         team = scene.team
         reading = Reading(
-            _question(scene.item), self.habits, team.agents, scene.ask, scene.folder, team.policy
+            _question(scene.item), self.habits, team.agents, scene.ask, scene.folder, scene.rules
         )
         return await answer(team.topology, reading)
 

@@ -19,9 +19,11 @@ from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark
+from delm_client.bench.items import Benchmark, Question
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
+from delm_client.bench.longbench.floors import floors as floors_of
+from delm_client.bench.longbench.floors import show_floors
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
@@ -111,11 +113,20 @@ def bench(
             "taken anew."
         ),
     ] = None,
+    floors: Annotated[
+        bool,
+        typer.Option(
+            "--floors", help="Print what these items score without any model, and stop (longbench)."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a benchmark."""
     with _clear_errors(into or resume):
+        if floors:
+            _floors(jobs.Choice(name, data, domain, limit, seed), as_json=as_json)
+            return
         item_caps = Caps(item_cost, item_tokens, item_calls, item_seconds)
         run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
         item_caps.refuse_nothing("an item")
@@ -161,6 +172,18 @@ def compare(
             print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
         else:
             show_comparison(out, found)
+
+
+def _floors(choice: jobs.Choice, *, as_json: bool) -> None:
+    """Print the floors of the items. Raises BenchError where none are known."""
+    questions = [item for item in jobs.items_of(choice) if isinstance(item, Question)]
+    if not questions:
+        raise BenchError(f"--floors are known of {Benchmark.LONGBENCH} only, and not of {choice.name}.")
+    found = floors_of(questions)
+    if as_json:
+        print(json.dumps(found, indent=1))  # noqa: T201 - for programs
+    else:
+        show_floors(out, found)
 
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:

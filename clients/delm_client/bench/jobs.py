@@ -112,16 +112,21 @@ def begun(choice: Choice, team: Team, wishes: Mapping[str, Any], wanted: Wanted,
         1,
         preset=policy.preset if policy and policy.file else "",
     )
-    items = registry.load(choice.name, choice.data, domain=choice.domain)
-    if choice.limit and choice.limit < len(items):
-        chance = random.Random(choice.seed)  # noqa: S311  # not a secret
-        drawn = sorted(chance.sample(range(len(items)), choice.limit))
-        items = [items[index] for index in drawn]
+    items = items_of(choice)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = (into or Path(f"{choice.name}-{team.topology}-{stamp}")).resolve()
     if not wanted.max_tokens:
         wanted = replace(wanted, max_tokens=subject.max_tokens)
     return Job(subject, plan, wanted, items, None, path, choice, policy)
+
+
+def items_of(choice: Choice) -> Sequence[Item]:
+    """The chosen items, in the order of the data. Raises BenchError for what is missing or wrong."""
+    items = registry.load(choice.name, choice.data, domain=choice.domain)
+    if not choice.limit or choice.limit >= len(items):
+        return items
+    chance = random.Random(choice.seed)  # noqa: S311  # not a secret
+    return [items[index] for index in sorted(chance.sample(range(len(items)), choice.limit))]
 
 
 def resumed(path: Path, base_url: str, key_env: str) -> Job:

@@ -24,6 +24,7 @@ from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.longbench.floors import floors as floors_of
 from delm_client.bench.longbench.floors import show_floors
+from delm_client.bench.longbench.prompts import ANSWER_TOKENS
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
@@ -93,6 +94,10 @@ def bench(
     gist_tokens: Annotated[int, typer.Option(min=10, max=800, help="How long a gist may be.")] = 100,
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
+    cot: Annotated[
+        bool,
+        typer.Option("--cot", help="With direct: LongBench's own chain of thought (1024 tokens, then 128)."),
+    ] = False,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
@@ -131,6 +136,8 @@ def bench(
         run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
         item_caps.refuse_nothing("an item")
         run_caps.refuse_nothing("the run")
+        if cot and topology is not Topology.DIRECT and resume is None:
+            raise BenchError("--cot is LongBench's own way of asking, so it goes with --topology direct.")
         insist()
         if resume is not None:
             job = jobs.resumed(resume, base_url, key_env)
@@ -141,6 +148,9 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                "cot": cot,
+                # A model that thinks before it answers needs more, and whoever says so gets it for both.
+                "answer_tokens": ANSWER_TOKENS if cot and not max_tokens else 0,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None

@@ -8,9 +8,9 @@ import importlib.util
 import ipaddress
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -186,6 +186,8 @@ class Model:
         }
         if wanted.temperature is not None:
             self._settings["temperature"] = wanted.temperature
+        if wanted.provider == "anthropic":
+            self._settings = cast("ModelSettings", {**self._settings, "anthropic_cache_instructions": True})
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,8 +195,13 @@ class Model:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def ask(self, instructions: str, prompt: str) -> Said:
+    async def ask(self, instructions: str, blocks: Sequence[str], max_tokens: int = 0) -> Said:
         """Ask once; what can be tried again is, with growing waits.
+
+        Args:
+            blocks: The prompt in pieces; a provider whose cache works by blocks is told to keep all but the
+                last one.
+            max_tokens: Of the answer; 0: as wanted for all.
 
         Raises:
             ModelBroke: It gave no answer.
@@ -203,7 +210,7 @@ class Model:
         begun = time.monotonic()
         for attempt in range(MALFORMED_RETRIES + 1):
             try:
-                response = await self._request(instructions, prompt)
+                response = await self._request(instructions, blocks, max_tokens)
             except Exception as error:
                 if _refuses_temperature(error):  # newer than the library's list of those that do
                     self._settings.pop("temperature", None)
@@ -225,15 +232,18 @@ class Model:
             f"{plural(self._late, 'time')} so far. Each call is tried {SDK_RETRIES + 1} times."
         )
 
-    async def _request(self, instructions: str, prompt: str) -> "ModelResponse":
+    async def _request(self, instructions: str, blocks: Sequence[str], max_tokens: int) -> "ModelResponse":
         from pydantic_ai.direct import model_request
-        from pydantic_ai.messages import ModelRequest
+        from pydantic_ai.messages import CachePoint, ModelRequest, UserPromptPart
         from pydantic_ai.models import ModelRequestParameters
 
+        prompt: str | list[str | CachePoint] = "".join(blocks)
+        if self.wanted.provider == "anthropic" and len(blocks) > 1:
+            prompt = [*blocks[:-1], CachePoint(), blocks[-1]]
         return await model_request(
             self._library,
-            [ModelRequest.user_text_prompt(prompt, instructions=instructions)],
-            model_settings=self._settings,
+            [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)],
+            model_settings={**self._settings, "max_tokens": max_tokens or self.wanted.max_tokens},
             model_request_parameters=ModelRequestParameters(),
         )
 

@@ -31,6 +31,8 @@ _QUESTION = re.compile(
     r"(?:The question:\n|correct answer to this question: )(.*?)\n(?:\(A\)|Choices:)", re.S
 )
 _UNREAD = re.compile(r"nobody has read yet: ([\d, ]+)\.")
+_THOUGHT = re.compile(r"Let.s think step by step: (.*)\n\nBased on the above", re.S)
+_LETTER = re.compile(r"(The correct answer is \([A-D]\))")
 _CHOICE = re.compile(r"^\(([A-D])\) (.*)$", re.M)
 _POINTING = re.compile(r"^\W*(?:this|that|these|those|it|they|he|she|here|above|below)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
@@ -43,6 +45,9 @@ def reader(prompt: str) -> str:
     if found := _UNREAD.search(prompt):
         first = [int(number) for number in found[1].split(",")][:2]
         return json.dumps({"assign": [{"part": number, "for": "the question"} for number in first]})
+    if found := _THOUGHT.search(prompt):
+        said = _LETTER.search(found[1])
+        return said[1] if said else "I cannot say."
     if '"verdict"' in prompt:
         return json.dumps({"reason": "as scripted", "verdict": "pass", "fails": []})
     if '"unfold"' in prompt:

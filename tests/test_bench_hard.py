@@ -121,6 +121,27 @@ def test_peers_judge_every_note_and_a_part_is_read_again_when_asked_for(tmp_path
     assert done["board"]["notes"] == {"pending": PARTS + 1}
 
 
+@pytest.mark.parametrize("spoilt", ["notes", "answer"])
+def test_a_team_answers_as_single_does_where_it_has_no_notes_or_its_gate_refuses_the_answer(
+    spoilt: str, tmp_path: Path
+) -> None:
+    def script(prompt: str) -> str:
+        if spoilt == "notes" and "<part>" in prompt:
+            return "I would rather not."
+        if '"verdict"' in prompt and "«The correct answer is (" in prompt:
+            return json.dumps({"reason": "nothing was cited", "verdict": "fail", "fails": ["support"]})
+        return reader(prompt)
+
+    with scripted(script) as model:
+        data = questions(tmp_path, "A")
+        ran(data, tmp_path / "single", model, "--topology", "single")
+        ran(data, tmp_path / "delm", model, "-n", "2", "--policy", "strict")
+    alone, team = item(tmp_path / "single", "q1"), item(tmp_path / "delm", "q1")
+    assert team["letter"] == alone["letter"] is not None
+    assert "the gate did not admit E" in team["ended"]
+    assert team["board"]["notes"] == ({} if spoilt == "notes" else {"pending": PARTS})
+
+
 def test_without_hierarchy_and_rounds_nothing_is_looked_at_again(tmp_path: Path) -> None:
     words = ("--no-hierarchy", "--rounds", "0", "--gist-tokens", "40", "--no-verify")
     results = ran(questions(tmp_path, "A"), tmp_path / "run", None, "-n", "2", *words)

@@ -198,10 +198,14 @@ async def _delm(scene: Reading) -> Outcome:
                 group.start_soon(agent.work)
         answers = await live_entries(sessions[0], "answer", run=run)
     facts = {"run": run, "notes": dict(sum((agent.notes for agent in agents), Counter[str]()))}
-    if not answers:
-        return Outcome("", "the run ended without an admitted answer", board=facts)
     replies = {entry: reply for agent in agents for entry, reply in agent.replies.items()}
-    return Outcome(replies[answers[-1]["entry"]], board=facts)
+    if answers:
+        return Outcome(replies[answers[-1]["entry"]], board=facts)
+    if not replies:
+        return Outcome("", "the run ended without an answer", board=facts)
+    # The other topologies answer whatever their notes are worth, so here the last word counts as well.
+    last = max(replies, key=lambda entry: int(entry[1:]))
+    return Outcome(replies[last], f"answered, but the gate did not admit {last}", board=facts)
 
 
 def _opened(scene: Reading, board: Path) -> str:

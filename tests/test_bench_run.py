@@ -1,6 +1,7 @@
 """Benchmark runs end to end, with a scripted model over real HTTP: nothing here is about real models."""
 
 import json
+import os
 import sys
 import tomllib
 from dataclasses import asdict
@@ -197,6 +198,25 @@ def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "There is no openai:nobody there" in result.output
     assert not (tmp_path / "run" / "items").exists()
+
+
+def test_a_full_disk_stops_a_run_before_more_is_paid_for_and_loses_nothing(tmp_path: Path) -> None:
+    data, folder = questions(tmp_path, "ABC"), tmp_path / "run"
+    words = ("--data", data, "--into", folder, "--topology", "direct", "--at-once", "1")
+    with scripted() as model:
+        named = ("--model", "openai:any", "--base-url", model.openai_url)
+        assert command("bench", *words, *named, "--run-calls", "1").exit_code == 1
+        first = len(model.asked)
+        full = folder / "items" / f".q2.json.{os.getpid()}"  # what is written before it is put in place
+        full.symlink_to("/dev/full")
+        stopped = command("bench", "--resume", folder)
+        said = stopped.output.replace("\n", " ")
+        assert (stopped.exit_code, len(model.asked)) == (1, first + 1), said
+        assert "No space left on device. What is finished is kept; go on with" in said
+        assert not full.is_symlink(), "nothing half-written is left"
+        again = command("bench", "--resume", folder)
+    assert again.exit_code == 0, again.output
+    assert (found(folder)["overall"]["right"], item(folder, "q1")["attempt"]) == (3, 1)
 
 
 def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_more(

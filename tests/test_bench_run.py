@@ -201,7 +201,7 @@ def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> 
 
 
 def test_a_full_disk_stops_a_run_before_more_is_paid_for_and_loses_nothing(tmp_path: Path) -> None:
-    data, folder = questions(tmp_path, "ABC"), tmp_path / "run"
+    data, folder = questions(tmp_path, "ABCDA"), tmp_path / "run"
     words = ("--data", data, "--into", folder, "--topology", "direct", "--at-once", "1")
     with scripted() as model:
         named = ("--model", "openai:any", "--base-url", model.openai_url)
@@ -211,12 +211,13 @@ def test_a_full_disk_stops_a_run_before_more_is_paid_for_and_loses_nothing(tmp_p
         full.symlink_to("/dev/full")
         stopped = command("bench", "--resume", folder)
         said = stopped.output.replace("\n", " ")
-        assert (stopped.exit_code, len(model.asked)) == (1, first + 1), said
+        assert stopped.exit_code == 1
+        assert len(model.asked) <= first + 2, "the next item was under way at most"
         assert "No space left on device. What is finished is kept; go on with" in said
         assert not full.is_symlink(), "nothing half-written is left"
         again = command("bench", "--resume", folder)
     assert again.exit_code == 0, again.output
-    assert (found(folder)["overall"]["right"], item(folder, "q1")["attempt"]) == (3, 1)
+    assert (found(folder)["overall"]["right"], item(folder, "q1")["attempt"]) == (5, 1)
 
 
 def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_more(

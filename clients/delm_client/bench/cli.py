@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from delm_client.bench import jobs
+from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError
@@ -28,26 +29,32 @@ from delm_client.bench.longbench.prompts import ANSWER_TOKENS
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
-from delm_client.bench.scripted import scripted
+from delm_client.bench.scripted import Script, reader, scripted
 from delm_client.bench.subjects import Team, Topology
 
+CODING = "Items that are solved by changing files"
 out = Console(emoji=False)  # or `openai:x:` would become one
 err = Console(stderr=True, emoji=False)
 
 BENCH_HELP = "\n\n".join(
     [
         "Run a benchmark with one model through one topology, so that topologies can be compared.",
-        "All topologies use the same agent, model, prompts and caps, and read the whole text in parts: "
-        "[bold]single[/] (one agent), [bold]independent[/] (n, nothing shared; majority and oracle best-of), "
-        "[bold]central[/] (an orchestrator assigns, waits, merges), [bold]delm[/] (n on a board with a gate; "
-        "--policy open: without it). [bold]direct[/] is LongBench's own way, one call, for reference.",
+        "All topologies use the same agent, model, prompts and caps: [bold]single[/] (one agent), "
+        "[bold]independent[/] (n, nothing shared; oracle best-of), [bold]central[/] (an orchestrator "
+        "assigns, waits, merges), [bold]delm[/] (n on a board with a gate; --policy open: without it).",
+        "[bold]longbench[/]: agents read the whole text in parts; [bold]direct[/] is its own way, one call, "
+        "for reference. [bold]humaneval, mbpp, exercism, quixbugs[/]: agents change files in git worktrees, "
+        "and the exercise's own tests judge what they submit. Programs that a model wrote run with your "
+        "rights: use a container or a user of their own.",
         "Everything is kept in one folder. Ctrl-C or a kill loses nothing that is finished: "
         "--resume FOLDER runs what is left, and what could not be run.",
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
-        "--base-url. scripted:reader stands in for a model, to try the harness. "
+        "--base-url. scripted:reader (longbench) and scripted:coder (the rest) stand in for a model, to try "
+        "the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
+        "Without a model: delm-run bench humaneval --topology central -n 2 --model scripted:coder --limit 5",
         "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",
     ]
 )
@@ -99,6 +106,29 @@ def bench(
         typer.Option("--cot", help="With direct: LongBench's own chain of thought (1024 tokens, then 128)."),
     ] = False,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    tests: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=CODING,
+            help="hidden: agents do not see an exercise's tests. shown: they lie in the worktree, can be "
+            "run, and are what the board judges patches with.",
+        ),
+    ] = "hidden",
+    tests_seconds: Annotated[
+        float, typer.Option(min=0.1, rich_help_panel=CODING, help="How long an exercise's tests may take.")
+    ] = 60,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            rich_help_panel=CODING,
+            help="Calls of the model for one piece of work; what is in the worktree then counts. "
+            "0: the benchmark's own (30).",
+        ),
+    ] = 0,
+    output_chars: Annotated[
+        int, typer.Option(min=100, rich_help_panel=CODING, help="What one action may print.")
+    ] = 8000,
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
@@ -148,6 +178,10 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                "tests": tests,
+                "tests_s": tests_seconds,
+                "output_chars": output_chars,
+                **({"steps_max": steps} if steps else {}),
                 "cot": cot,
                 # A model that thinks before it answers needs more, and whoever says so gets it for both.
                 "answer_tokens": ANSWER_TOKENS if cot and not max_tokens else 0,
@@ -218,7 +252,8 @@ def _model(wanted: Wanted) -> Iterator[Model]:
     if wanted.provider != SCRIPTED:
         yield Model(wanted, _warn)
         return
-    with scripted() as stand_in:
+    script: Script = ScriptedCoder() if wanted.model == "coder" else reader
+    with scripted(script, name=f"{SCRIPTED}-{wanted.model}") as stand_in:
         yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url), _warn)
 
 

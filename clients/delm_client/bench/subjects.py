@@ -110,6 +110,10 @@ class Subject(Protocol):
         """Of one answer of the model, where the user names no number."""
 
     @property
+    def scripted(self) -> str:
+        """The scripted model that stands in for one here: `--model scripted:NAME`."""
+
+    @property
     def on_top(self) -> str:
         """What an estimate leaves out, as a sentence."""
 
@@ -147,17 +151,20 @@ def subject_of(benchmark: str, wishes: Mapping[str, Any]) -> Subject:
     Raises:
         DataError: There is no such benchmark, or it cannot be run; says what can.
     """
+    from delm_client.bench.exercises.subject import Exercises
     from delm_client.bench.longbench.subject import LongBench
     from delm_client.bench.registry import named
 
     match named(benchmark):
         case Benchmark.LONGBENCH:
             return LongBench.wished(wishes)
-        case other:
+        case Benchmark.SWEBENCH:
             raise DataError(
-                f"{other} cannot be run by this command yet; there is longbench. "
-                f"`python -m delm_client.bench {other}` checks its data."
+                "swebench cannot be run by this command yet. "
+                "`python -m delm_client.bench swebench` checks its data."
             )
+        case _:
+            return Exercises.wished(wishes)
 
 
 def known_to(habits: type[Habits], wishes: Mapping[str, Any]) -> Habits:

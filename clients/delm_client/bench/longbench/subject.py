@@ -28,6 +28,7 @@ class LongBench:
     habits: Habits
     topologies = tuple(Topology)
     groups = GROUPS
+    scripted = "reader"
     on_top = "Unfolding, further rounds, mended notes and retries come on top."
 
     @property

@@ -41,7 +41,7 @@ class Checkouts:
         )
 
     def open(self, instance: Instance, folder: Path) -> None:
-        """See `Workspaces.open`. The base commit keeps its hash; its parents are not there."""
+        """See `Projects.open`. The base commit keeps its hash; its parents are not there."""
         clone = self.clone_of(instance.repo)
         if folder.exists() and any(folder.iterdir()):
             raise PlugError(f"{folder} is not empty: name a new folder.")
@@ -64,7 +64,7 @@ class Checkouts:
         (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
 
     def patch(self, instance: Instance, folder: Path) -> str:
-        """See `Workspaces.patch`. Raises PlugError as `patch_since` does."""
+        """See `Projects.patch`. Raises PlugError as `patch_since` does."""
         return patch_since(folder, instance.base_commit)
 
 

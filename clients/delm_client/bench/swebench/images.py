@@ -1,4 +1,4 @@
-"""Workspaces out of the official docker images: the base commit's files, and no history.""" ""
+"""Projects out of the official docker images: the base commit's files, and no history."""
 
 import os
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Images:
     docker: str = "docker"
 
     def open(self, instance: Instance, folder: Path) -> None:
-        """See `Workspaces.open`. The commit's hash is another than the base commit's."""
+        """See `Projects.open`. The commit's hash is another than the base commit's."""
         if folder.exists() and any(folder.iterdir()):
             raise PlugError(f"{folder} is not empty: name a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,5 +54,5 @@ class Images:
         keep_out(folder)
 
     def patch(self, instance: Instance, folder: Path) -> str:
-        """See `Workspaces.patch`. Raises PlugError as `patch_since` does."""
+        """See `Projects.patch`. Raises PlugError as `patch_since` does."""
         return patch_since(folder, base_of(folder))

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from uuid import uuid4
 
 from delm_client.bench.errors import PlugError
@@ -33,20 +32,6 @@ ACTIVATED = """
 source /opt/miniconda3/bin/activate; conda activate testbed
 exec /bin/bash -c "$1"
 """
-
-
-class Testbed(Protocol):
-    """Where agents run commands."""
-
-    def check(self) -> None:
-        """Could it run here. Raises PlugError with what would work."""
-
-    def run(self, instance: Instance, folder: Path, command: str) -> Completed:
-        """Run a command of bash on a copy of the project in `folder`; `code` is None at its deadline.
-
-        Raises:
-            PlugError: It could not be run; says nothing about the command.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,10 @@
 """SWE-bench: patches that are kept are judged, once each; what agents may run; where docker has a part."""
 
+import gzip
+import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +14,15 @@ import pytest
 
 from delm_client.bench.errors import PlugError
 from delm_client.bench.items import Instance
+from delm_client.bench.swebench import data
 from delm_client.bench.swebench.checkouts import Checkouts
-from delm_client.bench.swebench.grading import TEAM, Verdicts, judge_left, write_predictions
+from delm_client.bench.swebench.grading import TEAM, Verdicts, judge_left, predictions_file, write_predictions
 from delm_client.bench.swebench.images import Images
 from delm_client.bench.swebench.local import LocalSandbox
 from delm_client.bench.swebench.outcomes import Judged, Outcome
 from delm_client.bench.swebench.testbeds import DockerTestbed, LocalTestbed
 from delm_client.git import git
+from tests.bench_data import real
 from tests.swebench_scene import Scene, needs_bubblewrap, program, scene
 
 
@@ -173,3 +179,40 @@ def test_what_an_agent_runs_locally_gets_a_copy_and_no_network(tmp_path: Path) -
     assert git(work, "status", "--porcelain") == "M calc.py"
     with pytest.raises(PlugError, match=r"No Python environment is named for owner/project@1\.0"):
         LocalTestbed({}).run(issue, work, "true")
+
+
+# Runs in a Python that has the harness: loads and checks predictions as `run_evaluation` does before docker.
+VALIDATE = """
+import json, sys
+from swebench.harness.run_evaluation import get_dataset_from_preds
+from swebench.harness.utils import get_predictions_from_file
+dataset, predictions, *ids = sys.argv[1:]
+found = {each["instance_id"]: each for each in get_predictions_from_file(predictions, dataset, "test")}
+rows = get_dataset_from_preds(dataset, "test", ids, found, "run", False)
+print(json.dumps({"to_run": [row["instance_id"] for row in rows], "found": found}))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", ["made", "official"])
+def test_the_official_harness_takes_the_predictions_that_are_written(which: str, tmp_path: Path) -> None:
+    harness = os.environ.get("DELM_SWEBENCH_PYTHON")
+    if harness is None:
+        pytest.skip("optional: set DELM_SWEBENCH_PYTHON to a python with swebench 5")
+    if which == "official":
+        dataset = tmp_path / "test.parquet"
+        dataset.write_bytes(gzip.decompress(real("swe_bench_verified/test.parquet.gz").read_bytes()))
+        instances = data.load(dataset)[:40:13]
+    else:
+        given = scene(tmp_path)
+        dataset, instances = given.data, given.instances
+    patches = {each.id: each.patch for each in instances} | {instances[0].id: ""}
+    patches[instances[1].id] += "+ «Zürich»\u2028\n"
+    write_predictions(tmp_path, {TEAM: patches, "agent-1": patches}, "delm-4-openai:gpt")
+    for by in (TEAM, "agent-1"):
+        argv = [harness, "-c", VALIDATE, str(dataset), str(predictions_file(tmp_path, by)), *patches]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert {name: each["model_patch"] for name, each in said["found"].items()} == patches
+        assert sorted(said["to_run"]) == sorted(each.id for each in instances[1:])

@@ -15,7 +15,7 @@ TASK = """This issue was reported about {repo}. Your folder holds the project as
 {issue}
 </issue>
 
-Change the project so that the issue is resolved, and change nothing else. Tests that you do not see will judge \
+Change the project so that the issue is resolved, and change nothing else. Tests that you do not see judge \
 your change: those that show the issue have to pass, and those that passed before still have to."""
 RUNS = (
     "runs a command of bash in a copy of your folder, with the project's Python and without a network; "

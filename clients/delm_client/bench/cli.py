@@ -16,7 +16,7 @@ from rich.console import Console
 from delm_client.bench import jobs
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
-from delm_client.bench.errors import BenchError
+from delm_client.bench.errors import BenchError, PlugError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
 from delm_client.bench.items import Benchmark
@@ -26,7 +26,8 @@ from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wante
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
 from delm_client.bench.scripted import scripted
-from delm_client.bench.subjects import Team, Topology
+from delm_client.bench.subjects import JudgedLater, Team, Topology
+from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
 out = Console()
 err = Console(stderr=True)
@@ -86,6 +87,33 @@ def bench(
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    environment: Annotated[
+        Environment,
+        typer.Option(
+            help="swebench: where agents work. worktree: checkouts of --clones, where nothing can be run; "
+            "local: and commands run in bubblewrap; docker: the official images."
+        ),
+    ] = Environment.WORKTREE,
+    clones: Annotated[
+        Path | None, typer.Option(help="swebench: a folder of clones, called owner__name or name.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="swebench, local: a project's environment, owner/name[@version]=FOLDER; repeatable."
+        ),
+    ] = None,
+    judge: Annotated[
+        Judging | None,
+        typer.Option(
+            help="swebench: docker: the official harness; local: its scripts in bubblewrap; none: only "
+            "predictions are written. Default: local where the environment is, else docker."
+        ),
+    ] = None,
+    no_judge: Annotated[bool, typer.Option("--no-judge", help="The same as --judge none.")] = False,
+    harness_python: Annotated[
+        str, typer.Option(help="swebench: an interpreter that has `swebench` 5; default: this one.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
@@ -101,7 +129,8 @@ def bench(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this folder; only caps, --at-once, --base-url and --key-env are taken anew."
+            help="Go on with this folder; only caps, --at-once, --base-url, --key-env and what judges "
+            "are taken anew."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
@@ -114,8 +143,10 @@ def bench(
         item_caps.refuse_nothing("an item")
         run_caps.refuse_nothing("the run")
         insist()
+        judging = Judging.NONE if no_judge else judge
+        plugs = chosen(environment if resume is None else None, clones, python or (), judging, harness_python)
         if resume is not None:
-            job = jobs.resumed(resume, base_url, key_env)
+            job = jobs.resumed(resume, base_url, key_env, plugs)
         else:
             habits = {
                 "gist_tokens": gist_tokens,
@@ -123,6 +154,7 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                **plugs,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
@@ -156,11 +188,19 @@ def compare(
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
     """Run the job, print its results, and tell whether every item was run."""
-    job.wanted.key()
+    left = job.left()
+    if left:
+        job.wanted.key()
+    if isinstance(job.subject, JudgedLater):
+        job.subject.ready(job.path, job.data)
     folder = job.opened()
     err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
-    with _model(job.wanted) as asked:
-        whole = _run(folder, job, asked)
+    whole = True
+    if left:
+        with _model(job.wanted) as asked:
+            whole = _run(folder, job, asked)
+    if isinstance(job.subject, JudgedLater):
+        whole = _judged(folder, job, job.subject) and whole
     found = results(folder)
     folder.save("results.json", found)
     if as_json:
@@ -197,6 +237,24 @@ def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:
         raise typer.Exit(130) from None
     err.print(f"{stopped} {_go_on(folder)}", style="red", highlight=False, markup=False, soft_wrap=True)
     return False
+
+
+def _judged(folder: Folder, job: jobs.Job, subject: JudgedLater) -> bool:
+    """Judge what the agents left; False where something could not be judged."""
+
+    def told(text: str) -> None:
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        subject.judge(folder, job.items, told)
+    except PlugError as error:
+        err.print(f"Judging stopped: {error} {_go_on(folder)}", style="red", markup=False, soft_wrap=True)
+        return False
+    except KeyboardInterrupt:
+        folder.save("results.json", results(folder))
+        told(f"Stopped. {_go_on(folder)}")
+        raise typer.Exit(130) from None
+    return not any(row.get("outcome") == "environment_broke" for row in folder.items().values())
 
 
 def _go_on(folder: Folder) -> str:

@@ -38,6 +38,9 @@ def results(folder: Folder) -> dict[str, Any]:
         "could_not_be_run": {item["id"]: item["ended"] for item in broken},
         "overall": tally(item["right"] for item in done),
         "not_judged": sum(item["state"] == DONE and item["right"] is None for item in items),
+        "could_not_be_judged": {
+            item["id"]: item["reason"] for item in items if item.get("outcome") == "environment_broke"
+        },
         "by": {group: _by(done, group) for group in subject.groups},
         **subject.sums(done),
         "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
@@ -78,14 +81,31 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     if found.get("sub_domain_mean") is not None:
         out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
     out.print(spent_words(found["spent"]), highlight=False)
+    usd = found.get("usd") or {}
+    if usd.get("per_item") is not None:
+        out.print(
+            f"${usd['per_item']:.4f} an item, ${usd['per_submission']:.4f} a submission", highlight=False
+        )
     if found["cut_off"]:
         out.print(
             f"{found['cut_off']} replies were cut off at --max-tokens: models that think first need more",
             style="yellow",
             highlight=False,
         )
+    _show_open(out, found)
+
+
+def _show_open(out: Console, found: Mapping[str, Any]) -> None:
+    """What has no result yet, and why."""
     for name, why in found["could_not_be_run"].items():
         out.print(f"{name} {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for name, why in found["could_not_be_judged"].items():
+        out.print(f"{name}: the environment broke: {why}", style="yellow", highlight=False, soft_wrap=True)
+    if found["not_judged"]:
+        out.print(
+            f"{found['not_judged']} are not judged, and neither right nor wrong: --resume judges them",
+            highlight=False,
+        )
     left = found["asked"] - found["overall"]["total"] - found["not_judged"] - len(found["could_not_be_run"])
     if left or found["could_not_be_run"]:
         out.print(

@@ -28,11 +28,15 @@ class Verdicts:
     The same patch at the same instance is one patch, whoever submitted it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open a file, or begin it; a line that a killed process left half-written is none."""
+    def __init__(self, path: Path | None = None) -> None:
+        """Open a file, or begin it; a line that a killed process left half-written is none.
+
+        Args:
+            path: None: nothing is known, and nothing kept.
+        """
         self._path = path
         self._found: dict[tuple[str, str], Judged] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else ():
             try:
                 each = json.loads(line)
                 judged = Judged(each["instance_id"], Outcome(each["outcome"]), each["reason"])
@@ -56,6 +60,8 @@ class Verdicts:
             "reason": judged.reason,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if self._path is None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:
             if file.tell() and not _ends_whole(self._path):

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from delm_client.bench.errors import PlugError
 from delm_client.bench.swebench.checkouts import Checkouts
-from delm_client.bench.swebench.docker import DockerHarness, daemon_answers
+from delm_client.bench.swebench.docker import DockerHarness
 from delm_client.bench.swebench.environments import Judge
 from delm_client.bench.swebench.images import Images
 from delm_client.bench.swebench.local import LocalSandbox
@@ -38,7 +39,7 @@ class Judging(StrEnum):
     """Nobody, for now: predictions are written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plugs:
     """The choice; what is kept of it in a run's folder is plain text.
 
@@ -49,23 +50,22 @@ class Plugs:
         docker: The program.
     """
 
-    environment: Environment = Environment.WORKTREE
-    judging: Judging = Judging.DOCKER
+    environment: str = Environment.WORKTREE
+    judging: str = Judging.DOCKER
     clones: str = ""
     pythons: Mapping[str, str] = field(default_factory=dict)
     harness_python: str = ""
     docker: str = "docker"
 
     def workspaces(self) -> InstanceWorkspaces:
-        """Where agents work. Raises PlugError where something is not named or not there."""
-        if self.environment is Environment.DOCKER:
-            daemon_answers(self.docker)
-            return InstanceWorkspaces(Images(self.docker), DockerTestbed(self.docker))
-        if self.environment is Environment.WORKTREE:
-            return InstanceWorkspaces(self._checkouts())
-        testbed = LocalTestbed(self._pythons())
-        testbed.check()
-        return InstanceWorkspaces(self._checkouts(), testbed)
+        """Where agents work. Raises PlugError where something is not named."""
+        match Environment(self.environment):
+            case Environment.DOCKER:
+                return InstanceWorkspaces(Images(self.docker), DockerTestbed(self.docker))
+            case Environment.LOCAL:
+                return InstanceWorkspaces(self._checkouts(), LocalTestbed(self._pythons()))
+            case Environment.WORKTREE:
+                return InstanceWorkspaces(self._checkouts())
 
     def judge(self, run_folder: Path, dataset: str) -> Callable[[str], Judge] | None:
         """The judge of each submitter's predictions; None where nobody judges.
@@ -74,17 +74,34 @@ class Plugs:
             dataset: The data file, or the data set's name on the hub.
 
         Raises:
-            PlugError: It could not judge here.
+            PlugError: Something is not named.
         """
-        if self.judging is Judging.NONE:
+        if self.judging == Judging.NONE:
             return None
-        made = self._harness if self.judging is Judging.DOCKER else self._sandbox
+        made = self._harness if self.judging == Judging.DOCKER else self._sandbox
 
         def judge_of(by: str) -> Judge:
             return made(run_folder, dataset, by)
 
-        judge_of("team").check()
         return judge_of
+
+    def check(self, run_folder: Path, dataset: str) -> None:
+        """Find out, in seconds, whether agents could work and the judge judge. Raises PlugError."""
+        if self.clones and not Path(self.clones).is_dir():
+            raise PlugError(f"{self.clones} is no folder: --clones names one that holds clones.")
+        workspaces = self.workspaces()
+        if workspaces.testbed is not None:
+            workspaces.testbed.check()
+        judge_of = self.judge(run_folder, dataset)
+        if judge_of is None:
+            return
+        try:
+            judge_of("team").check()
+        except PlugError as error:
+            raise PlugError(
+                f"{error} With --no-judge predictions are written and nothing is judged; "
+                "--resume judges them later, here or where there is docker."
+            ) from error
 
     def _harness(self, run_folder: Path, dataset: str, by: str) -> Judge:
         return DockerHarness(
@@ -112,8 +129,6 @@ class Plugs:
                 "`git clone --bare https://github.com/sympy/sympy sympy__sympy`. "
                 "Or use --environment docker."
             )
-        if not Path(self.clones).is_dir():
-            raise PlugError(f"{self.clones} is no folder: --clones names one that holds clones.")
         return Checkouts(Path(self.clones))
 
     def _pythons(self) -> dict[str, Path]:
@@ -123,6 +138,30 @@ class Plugs:
                 "--python owner/name@version=FOLDER, or owner/name=FOLDER where one does for all versions."
             )
         return {name: Path(folder) for name, folder in self.pythons.items()}
+
+
+def chosen(
+    environment: Environment | None,
+    clones: Path | None,
+    pythons: Iterable[str],
+    judging: Judging | None,
+    harness_python: str,
+) -> dict[str, Any]:
+    """What a user says of the plugs, by the names that `Plugs` has; what is not said is not in it.
+
+    Raises:
+        PlugError: Something that is named is not there.
+    """
+    if judging is None and environment is not None:
+        judging = Judging.LOCAL if environment is Environment.LOCAL else Judging.DOCKER
+    said = {
+        "environment": environment and environment.value,
+        "judging": judging and judging.value,
+        "clones": str(clones.absolute()) if clones else "",
+        "pythons": pythons_of(pythons),
+        "harness_python": harness_python,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def pythons_of(words: Iterable[str]) -> dict[str, str]:

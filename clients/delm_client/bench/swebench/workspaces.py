@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from delm_client.bench.coding.workspace import Check
 from delm_client.bench.items import Instance
 from delm_client.bench.swebench.checkouts import base_of
 from delm_client.bench.swebench.environments import Projects, Testbed
@@ -40,16 +41,16 @@ class InstanceWorkspaces:
         instance = instance_of(item)
         return TASK.format(repo=instance.repo, issue=instance.shown().strip())
 
-    def runs(self, item: Any) -> str:  # as the protocol has it
+    def runs(self, item: Any) -> str:
         return RUNS if self.testbed is not None else ""
 
     def run(self, item: Any, worktree: Path, words: str) -> Completed:
         assert self.testbed is not None  # noqa: S101  # `runs` says so
         return self.testbed.run(instance_of(item), worktree, words)
 
-    def check(self, item: Any) -> str:
-        """There is none: the tests that decide are hidden."""
-        return ""
+    def check(self, item: Any) -> Check:
+        """That it merges: the tests that decide are hidden."""
+        return Check()
 
 
 def instance_of(item: Any) -> Instance:

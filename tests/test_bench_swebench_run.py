@@ -72,8 +72,8 @@ def test_without_its_environment_a_patch_is_kept_and_judged_on_resume_and_no_age
 ) -> None:
     needs_bubblewrap()
     given, run = scene(tmp_path, "add", "times"), tmp_path / "run"
-    wrong = ("--judge", "local", "--python", f"owner/other={given.python}")
-    wrong += ("--harness-python", given.harness_python)
+    other = f"owner/other={given.python}"
+    wrong = ("--judge", "local", "--python", other, "--harness-python", given.harness_python)
     with scripted(lambda prompt: _done(prompt) if "times" in prompt else coder(prompt)) as model:
         result = command(*words(given, model, run, "--topology", "single", *wrong))
         asked = len(model.asked)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from delm_client.bench import jobs
+from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError, PlugError
@@ -25,7 +26,7 @@ from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
-from delm_client.bench.scripted import scripted
+from delm_client.bench.scripted import Script, reader, scripted
 from delm_client.bench.subjects import JudgedLater, Team, Topology
 from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
@@ -59,6 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"The benchmark: {', '.join(Benchmark)}.")] = "longbench",
+    file: Annotated[Path | None, typer.Argument(help="Its data: the same as --data.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Its data: a file, or a clone; default: what is installed, or the hub."),
@@ -87,6 +89,14 @@ def bench(
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    tests: Annotated[str, typer.Option(help="Of exercises: hidden from the agents, or shown.")] = "hidden",
+    tests_seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long an exercise's tests may take.")
+    ] = 60,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of one agent at one piece of coding; 0: the benchmark's own.")
+    ] = 0,
+    output_chars: Annotated[int, typer.Option(min=100, help="What one step of it may print.")] = 8000,
     environment: Annotated[
         Environment,
         typer.Option(
@@ -143,6 +153,8 @@ def bench(
         item_caps.refuse_nothing("an item")
         run_caps.refuse_nothing("the run")
         insist()
+        if file is not None and data is not None:
+            raise BenchError("The data are named twice: as an argument, and with --data.")
         judging = Judging.NONE if no_judge else judge
         plugs = chosen(environment if resume is None else None, clones, python or (), judging, harness_python)
         if resume is not None:
@@ -154,13 +166,17 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                "tests": tests,
+                "tests_s": tests_seconds,
+                "output_chars": output_chars,
+                **({"steps_max": steps} if steps else {}),
                 **plugs,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
             priced = Price.parse(price) if price else None
             wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
-            job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
+            job = jobs.begun(jobs.Choice(name, data or file, domain, limit, seed), team, habits, wanted, into)
         job = job.within(item_caps, run_caps, at_once)
         forecast = str(estimate(job.left(), job.subject, job.plan.team, job.wanted))
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
@@ -216,7 +232,8 @@ def _model(wanted: Wanted) -> Iterator[Model]:
     if wanted.provider != SCRIPTED:
         yield Model(wanted)
         return
-    with scripted() as stand_in:
+    script: Script = ScriptedCoder() if wanted.model == "coder" else reader
+    with scripted(script, name=f"{SCRIPTED}-{wanted.model}") as stand_in:
         yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
 
 
@@ -268,7 +285,8 @@ def _tell(progress: Progress) -> None:
     took = time.monotonic() - progress.started
     rate = progress.here / took if took else 0.0
     open_ = progress.total - progress.done - progress.broken
-    line = f"{progress.done} of {progress.total} done, {progress.right} right"
+    line = f"{progress.done} of {progress.total} done, "
+    line += f"{progress.open} to be judged" if progress.open else f"{progress.right} right"
     line += f", {progress.broken} could not be run" if progress.broken else ""
     line += f"; {60 * rate:.1f} items/min, {open_ / rate / 60:.0f} min left; " if rate else "; "
     err.print(line + spent_words(progress.meter.spent.as_json()), highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from delm_client.bench.errors import BenchError, DataError
 from delm_client.bench.folder import Folder
 from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps
-from delm_client.bench.models import Price, Wanted
+from delm_client.bench.models import SCRIPTED, Price, Wanted
 from delm_client.bench.runner import DONE, Plan
 from delm_client.bench.subjects import Subject, Team, Topology, subject_of
 
@@ -102,6 +102,11 @@ def begun(choice: Choice, team: Team, wishes: Mapping[str, Any], wanted: Wanted,
         raise BenchError(
             f"{choice.name} cannot be run with --topology {team.topology}; "
             f"there are: {', '.join(subject.topologies)}."
+        )
+    if wanted.provider == SCRIPTED and wanted.model != subject.scripted:
+        raise BenchError(
+            f"--model {wanted.name!r} knows nothing of {choice.name}: "
+            f"there, {SCRIPTED}:{subject.scripted} stands in for a model."
         )
     alone = team.topology in (Topology.SINGLE, Topology.DIRECT)
     policy = team.policy if team.topology is Topology.DELM else NO_BOARD

@@ -3,7 +3,8 @@
 It speaks the protocols of `delm_client.scripted` over real HTTP on loopback, from a thread of its own, and
 can be told to fail. Its reader quotes the sentence of a part that shares most words with the question, and
 chooses the answer that shares most words with the notes. It shows that harness, board and accounting work; it
-shows nothing about models, and calls itself `scripted-...`, by which every result made with it is marked.
+shows nothing about models, and calls itself `scripted-...`, by which every result made with it is marked. Its
+programmer is in `coding/scripted.py`.
 """
 
 import json
@@ -83,12 +84,14 @@ class Scripted:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
             (no body), `silent` (an empty reply), `drop`; empty: nothing.
+        name: What it calls itself; begins with `scripted`.
         usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
     """
 
     script: Script = reader
     trouble: Callable[[int], str] = lambda _: ""
+    name: str = NAME
     port: int = 0
     usage: Usage | None = None
     asked: list[str] = field(default_factory=list)
@@ -106,7 +109,7 @@ class Scripted:
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
         """Status and body; a status of 0 closes the connection."""
-        asked, wire = _wired(path, body)
+        asked, wire = _wired(path, body, self.name)
         prompt = "\n".join(item.text for item in asked.items if isinstance(item, Words))
         with self._lock:
             self.asked.append(prompt)
@@ -120,14 +123,14 @@ class Scripted:
         return 200, json.dumps(wire.whole(asked, reply, "scripted"))
 
 
-def _wired(path: str, body: Mapping[str, Any]) -> tuple[Request, Wire]:
+def _wired(path: str, body: Mapping[str, Any], name: str) -> tuple[Request, Wire]:
     """The request, and the protocol that it came in."""
     size = len(json.dumps(body))
     if path.endswith("/messages"):
-        return replace(anthropic.request(body, size), model=NAME), anthropic
+        return replace(anthropic.request(body, size), model=name), anthropic
     if ":generateContent" in path:
-        return gemini.request(body, size, NAME, stream=False), gemini
-    return replace(openai_chat.request(body, size), model=NAME), openai_chat
+        return gemini.request(body, size, name, stream=False), gemini
+    return replace(openai_chat.request(body, size), model=name), openai_chat
 
 
 def _counted(asked: Request, text: str) -> Usage:
@@ -136,9 +139,11 @@ def _counted(asked: Request, text: str) -> Usage:
 
 
 @contextmanager
-def scripted(script: Script = reader, trouble: Callable[[int], str] = lambda _: "") -> Iterator[Scripted]:
+def scripted(
+    script: Script = reader, trouble: Callable[[int], str] = lambda _: "", name: str = NAME
+) -> Iterator[Scripted]:
     """A scripted model on a free port of 127.0.0.1, until the block ends."""
-    model = Scripted(script, trouble)
+    model = Scripted(script, trouble, name)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from delm_client.bench.errors import DataError
 from delm_client.bench.folder import Folder
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Benchmark, Item
@@ -100,6 +99,10 @@ class Subject(Protocol):
         """Of one answer of the model, where the user names no number."""
 
     @property
+    def scripted(self) -> str:
+        """The scripted model that stands in for one here: `--model scripted:NAME`."""
+
+    @property
     def on_top(self) -> str:
         """What an estimate leaves out, as a sentence."""
 
@@ -157,8 +160,9 @@ def subject_of(benchmark: str, wishes: Mapping[str, Any]) -> Subject:
     """The subject of a benchmark, with the habits among the wishes that it knows.
 
     Raises:
-        DataError: There is no such benchmark, or it cannot be run; says what can.
+        BenchError: There is no such benchmark, or a wish that it cannot have.
     """
+    from delm_client.bench.exercises.subject import Exercises
     from delm_client.bench.longbench.subject import LongBench
     from delm_client.bench.registry import named
     from delm_client.bench.swebench.subject import SweBench
@@ -168,11 +172,8 @@ def subject_of(benchmark: str, wishes: Mapping[str, Any]) -> Subject:
             return LongBench.wished(wishes)
         case Benchmark.SWEBENCH:
             return SweBench.wished(wishes)
-        case other:
-            raise DataError(
-                f"{other} cannot be run by this command yet; there are longbench and swebench. "
-                f"`python -m delm_client.bench {other}` checks its data."
-            )
+        case _:
+            return Exercises.wished(wishes)
 
 
 def known_to(habits: type[Habits], wishes: Mapping[str, Any]) -> Habits:

@@ -21,7 +21,8 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from delm_client.bench.agent import Agent, live_entries, quoted, task_of
+from delm_client.bench.agent import Agent, quoted, task_of
+from delm_client.bench.board import live_entries
 from delm_client.bench.forms import Ask, BadForm
 from delm_client.bench.items import Question
 from delm_client.bench.longbench.scoring import extract_answer

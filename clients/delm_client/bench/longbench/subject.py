@@ -28,6 +28,7 @@ class LongBench:
     topologies = tuple(Topology)
     groups = GROUPS
     max_tokens = 2048
+    scripted = "reader"
     on_top = "Unfolding, further rounds, mended notes and retries come on top."
 
     @classmethod

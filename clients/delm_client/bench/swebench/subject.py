@@ -33,13 +33,15 @@ HIDDEN = "hidden"
 class Chosen(Habits, Plugs):
     """What may differ between runs: the agents' habits, and the plugs."""
 
+    steps_max: int = 80
+
 
 @dataclass(frozen=True, slots=True)
 class SweBench(Coding):
     """Issues of real projects."""
 
     habits: Chosen
-    usual_steps: int = 30
+    usual_steps: int = 36
     groups: tuple[str, ...] = ("repo", "difficulty")
 
     @classmethod

@@ -15,8 +15,8 @@ def sums(rows: Sequence[Row]) -> dict[str, Any]:
     """Over rows whose team's submission is judged; each agent's own submission is a thread of the paper.
 
     Returns:
-        `submission_outcomes`: of agents' submissions; `avg_at_1_official`: resolved of all of those, where what
-        could not be judged counts as failed; `oracle_pass_at`: by k, the best of the first k;
+        `submission_outcomes`: of agents' submissions; `avg_at_1_official`: resolved of all of those, where
+        what could not be judged counts as failed; `oracle_pass_at`: by k, the best of the first k;
         `unbiased_pass_at`: by k, its expectation over which k. Nothing where there are no rows.
     """
     if not rows:

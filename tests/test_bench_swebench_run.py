@@ -143,7 +143,7 @@ def test_what_a_user_can_mend_about_the_plugs_is_said_before_anything_is_asked(
     given = scene(tmp_path, "add")
     monkeypatch.chdir(tmp_path)
     result = command(
-        "bench", "swebench", "--data", given.data, "--no-judge", "--model", "scripted:reader", *more
+        "bench", "swebench", "--data", given.data, "--no-judge", "--model", "scripted:coder", *more
     )
     assert result.exit_code == 2
     assert said in result.output.replace("\n", " ")

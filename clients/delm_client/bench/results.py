@@ -81,11 +81,9 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     if found.get("sub_domain_mean") is not None:
         out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
     out.print(spent_words(found["spent"]), highlight=False)
-    usd = found.get("usd") or {}
-    if usd.get("per_item") is not None:
-        out.print(
-            f"${usd['per_item']:.4f} an item, ${usd['per_submission']:.4f} a submission", highlight=False
-        )
+    if found.get("cost_usd_a_submission") is not None:
+        item, submission = found["cost_usd_an_item"], found["cost_usd_a_submission"]
+        out.print(f"${item:.4f} an item, ${submission:.4f} a submission", highlight=False)
     if found["cut_off"]:
         out.print(
             f"{found['cut_off']} replies were cut off at --max-tokens: models that think first need more",

@@ -6,6 +6,7 @@ its parser (`GRADING`), since it takes some 490 MB.
 """
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,3 +143,61 @@ def needs_bubblewrap() -> None:
         sandbox.check()
     except PlugError as error:
         pytest.skip(f"bubblewrap does not work here: {error}")
+
+
+# Stands in for docker, which does not run here: its "image" is a clone, and its commands run in no container.
+DOCKER = """
+import os, pathlib, shutil, subprocess, sys
+here = pathlib.Path(__file__).parent
+with (here / "asked.txt").open("a") as file:
+    file.write(" ".join(sys.argv[1:4]) + "\\n")
+if sys.argv[1] != "run": sys.exit(0)
+argv = sys.argv[2:]
+assert argv[argv.index("--network") + 1] == "none", argv
+mounted = argv[argv.index("--volume") + 1].split(":")[0]
+at = argv.index("/bin/bash")
+if argv[at - 1] != "swebench/sweb.eval.x86_64.owner_1776_project-add:latest": sys.exit(125)
+testbed = here / f"testbed-{os.getpid()}"
+shutil.copytree(here / "image", testbed)
+places = {"/testbed": testbed, "/delm": mounted, "/opt/miniconda3": here / "conda"}
+words = argv[at:]
+for place, real in places.items():
+    words[2] = words[2].replace(place, str(real))
+sys.exit(subprocess.run(words, cwd="/", env={**os.environ, "HOME": str(here)}).returncode)
+"""
+
+
+def stand_in(folder: Path, image: Path) -> str:
+    """A `docker` whose image is that clone."""
+    folder.mkdir()
+    shutil.copytree(image, folder / "image")
+    git(folder / "image", "checkout", "--quiet", "--detach", "HEAD~1")  # the base; later commits are in it
+    (folder / "conda" / "bin").mkdir(parents=True)
+    (folder / "conda" / "bin" / "activate").write_text("conda() { true; }\n")
+    (folder / "docker.py").write_text(DOCKER)
+    return program(folder / "docker", f'exec {sys.executable} {folder / "docker.py"} "$@"')
+
+
+# Stands in for the harness where it needs docker: leaves a report on the run as 5.0.2 does, on one whose
+# environment broke as long as there is a file `broken`.
+EVALUATION = """
+import json, pathlib, sys
+if "-c" in sys.argv: sys.exit(0)
+here = pathlib.Path(__file__).parent
+value = {name: sys.argv[sys.argv.index(name) + 1] for name in sys.argv if name.startswith("--")}
+ids = sys.argv[sys.argv.index("--instance_ids") + 1:]
+preds = {each["instance_id"]: each for each in map(json.loads, open(value["--predictions_path"]))}
+broken = [name for name in ids if (here / "broken").exists()]
+right = [name for name in ids if name not in broken and "+    return a + b" in preds[name]["model_patch"]]
+report = dict(resolved_ids=right, error_ids=broken, incomplete_ids=[], empty_patch_ids=[],
+              unresolved_ids=[name for name in ids if name not in broken + right])
+model = preds[ids[0]]["model_name_or_path"]
+pathlib.Path(value["--report_dir"], f"{model}.{value['--run_id']}.json").write_text(json.dumps(report))
+"""
+
+
+def harness_stand_in(folder: Path) -> str:
+    """A Python in whose place the harness answers, whatever it is asked to run."""
+    folder.mkdir()
+    (folder / "evaluation.py").write_text(EVALUATION)
+    return program(folder / "python", f'exec {sys.executable} {folder / "evaluation.py"} "$@"')

@@ -3,9 +3,7 @@
 import gzip
 import json
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from delm_client.bench.swebench.outcomes import Judged, Outcome
 from delm_client.bench.swebench.testbeds import DockerTestbed, LocalTestbed
 from delm_client.git import git
 from tests.bench_data import real
-from tests.swebench_scene import Scene, needs_bubblewrap, program, scene
+from tests.swebench_scene import Scene, needs_bubblewrap, scene, stand_in
 
 
 def local(given: Scene, folder: Path, by: str) -> LocalSandbox:
@@ -96,40 +94,6 @@ class Moved:
     def judge(self, instances: Sequence[Instance], predictions: Path) -> dict[str, Judged]:
         moved = [replace(each, repo=self.repos.get(each.id, each.repo)) for each in instances]
         return self.judge_.judge(moved, predictions)
-
-
-# Stands in for docker, which does not run here: its "image" is a clone, and its commands run in no container.
-DOCKER = """
-import os, pathlib, shutil, subprocess, sys
-here = pathlib.Path(__file__).parent
-with (here / "asked.txt").open("a") as file:
-    file.write(" ".join(sys.argv[1:4]) + "\\n")
-if sys.argv[1] != "run": sys.exit(0)
-argv = sys.argv[2:]
-assert argv[argv.index("--network") + 1] == "none", argv
-mounted = argv[argv.index("--volume") + 1].split(":")[0]
-at = argv.index("/bin/bash")
-if argv[at - 1] != "swebench/sweb.eval.x86_64.owner_1776_project-add:latest": sys.exit(125)
-testbed = here / "testbed"
-shutil.rmtree(testbed, ignore_errors=True)
-shutil.copytree(here / "image", testbed)
-places = {"/testbed": testbed, "/delm": mounted, "/opt/miniconda3": here / "conda"}
-words = argv[at:]
-for place, real in places.items():
-    words[2] = words[2].replace(place, str(real))
-sys.exit(subprocess.run(words, cwd="/", env={**os.environ, "HOME": str(here)}).returncode)
-"""
-
-
-def stand_in(folder: Path, image: Path) -> str:
-    """A `docker` whose image is that clone."""
-    folder.mkdir()
-    shutil.copytree(image, folder / "image")
-    git(folder / "image", "checkout", "--quiet", "--detach", "HEAD~1")  # the base; later commits are in it
-    (folder / "conda" / "bin").mkdir(parents=True)
-    (folder / "conda" / "bin" / "activate").write_text("conda() { true; }\n")
-    (folder / "docker.py").write_text(DOCKER)
-    return program(folder / "docker", f'exec {sys.executable} {folder / "docker.py"} "$@"')
 
 
 def test_a_workspace_out_of_an_image_has_the_base_commit_alone_and_commands_run_on_the_agents_version(

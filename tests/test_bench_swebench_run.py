@@ -1,6 +1,7 @@
 """SWE-bench end to end with a scripted model over real HTTP: agents, patches, predictions, judge, results."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,15 @@ import pytest
 from delm_client.bench.scripted import Scripted, scripted
 from delm_client.bench.swebench.predictions import read
 from tests.bench_model import calls, command, every, found, item
-from tests.swebench_scene import FUNCTIONS, SECRET, Scene, needs_bubblewrap, scene
+from tests.swebench_scene import (
+    FUNCTIONS,
+    SECRET,
+    Scene,
+    harness_stand_in,
+    needs_bubblewrap,
+    scene,
+    stand_in,
+)
 
 TOPOLOGIES = ("single", "independent", "central", "delm")
 _ISSUE = re.compile(r"calc\.(\w+)\(a, b\) is wrong")
@@ -221,3 +230,35 @@ def test_agents_run_commands_on_their_own_version_and_what_the_judge_refuses_is_
     assert (results["overall"]["right"], results["overall"]["total"]) == (0, 1)
     assert (results["outcomes"], results["submission_outcomes"]) == ({"unresolved": 1}, {"unresolved": 2})
     assert len((run / "judged.jsonl").read_text().splitlines()) == 1  # the same patch, three times
+
+
+@pytest.mark.long
+def test_with_docker_projects_come_out_of_images_and_the_official_harness_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, run = scene(tmp_path, "add"), tmp_path / "run"
+    docker = Path(stand_in(tmp_path / "docker", given.clones / "owner__project"))
+    harness = Path(harness_stand_in(tmp_path / "harness"))
+    (harness.parent / "broken").touch()
+    monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
+
+    def script(prompt: str) -> str:
+        if "is changed." in prompt and "exit code" not in prompt:
+            return action("run", command="python3 -c 'import calc; print(calc.add(2, 2) * 11)'")
+        return coder(prompt)
+
+    with scripted(script) as model:
+        more = ("--topology", "delm", "-n", "2", "--environment", "docker", "--harness-python", str(harness))
+        argv = [word for word in words(given, model, run, *more) if word not in ("--clones", given.clones)]
+        result = command(*argv)
+        assert result.exit_code == 1
+        assert "owner__project-add: the environment broke" in result.output
+        assert "44\n" in prompts(run)
+        asked = len(model.asked)
+        (harness.parent / "broken").unlink()
+        result = command("bench", "--resume", run)
+        assert result.exit_code == 0, result.output
+        assert len(model.asked) == asked
+    results = found(run)
+    assert (results["overall"]["right"], results["overall"]["total"]) == (1, 1)
+    assert [each.patch for each in read(run / "predictions.jsonl")] == [given.instances[0].patch]

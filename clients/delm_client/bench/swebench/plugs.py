@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class Plugs:
             dataset,
             run_folder / "judging",
             # Containers are called by it, so two runs on one machine need names of their own.
-            f"{''.join(char for char in run_folder.name if char.isascii() and char.isalnum())}-{by}",
+            f"delm-{sha256(str(run_folder.resolve()).encode()).hexdigest()[:8]}-{by}",
             python=self.harness_python or sys.executable,
             docker=self.docker,
         )

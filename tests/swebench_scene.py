@@ -24,6 +24,7 @@ from tests.bench_data import instance_row, json_lines
 FUNCTIONS = {"add": ("a - b", "a + b"), "times": ("a + b", "a * b"), "less": ("a > b", "a < b")}
 """By name, what is wrong in the project and what would be right."""
 SECRET = "hidden-test-of"
+LATER = "what came later"
 EVAL_SCRIPT = """#!/bin/bash
 set -uxo pipefail
 source /opt/miniconda3/bin/activate
@@ -105,7 +106,7 @@ def scene(folder: Path, *names: str) -> Scene:
             )
         )
     (project / "calc.py").write_text(_calc(1), encoding="utf-8")
-    git(project, "commit", "--quiet", "-am", "what came later")
+    git(project, "commit", "--quiet", "-am", LATER)
     return Scene(folder / "clones", tuple(rows), json_lines(folder / "data.jsonl", rows), _harness(folder))
 
 

@@ -13,9 +13,11 @@ import pytest
 
 from delm_client.bench.scripted import Scripted, scripted
 from delm_client.bench.swebench.predictions import read
+from delm_client.git import git
 from tests.bench_model import calls, command, every, found, item
 from tests.swebench_scene import (
     FUNCTIONS,
+    LATER,
     SECRET,
     Scene,
     harness_stand_in,
@@ -159,6 +161,20 @@ def test_what_a_user_can_mend_about_the_plugs_is_said_before_anything_is_asked(
     assert not list(tmp_path.glob("swebench-*"))
 
 
+def sees_nothing_that_is_hidden(work: Path) -> None:
+    """What agents had on disk when they were killed: no hidden test, and no commit that came later."""
+    files = [path for path in work.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {path.name for path in files} >= {"calc.py", "HEAD"}
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    told = git(work / "repository", "log", "--all", "--reflog", "--format=%s")
+    assert "base" in told
+    assert LATER not in told
+    objects = git(work / "repository", "cat-file", "--batch-check", "--batch-all-objects")
+    assert objects.count(" commit ") == len(
+        set(git(work / "repository", "rev-list", "--all", "--reflog").split())
+    )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_every_topology_is_killed_half_way_with_every_fifth_call_failing_and_loses_nothing(
@@ -187,6 +203,7 @@ def test_every_topology_is_killed_half_way_with_every_fifth_call_failing_and_los
         let_go.set()
         assert [path.stem for path in (run / "items").glob("*.json")] == [first]
         before = calls(run, first)
+        sees_nothing_that_is_hidden(run / "boards" / second / "1" / "work")
         result = command("bench", "--resume", run)
         assert result.exit_code == 0, result.output
     results = found(run)

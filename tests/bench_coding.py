@@ -62,6 +62,12 @@ def solved(
     return found(into)
 
 
+def only(folder: Path) -> dict[str, Any]:
+    """The result of a run's only item."""
+    (path,) = (folder / "items").iterdir()
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def coder(known: Knowledge, trouble: Callable[[int], str] = lambda _: "") -> Any:
     """The scripted programmer as a server; a context."""
     return scripted(ScriptedCoder(known), trouble, "scripted-coder")

@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from delm_client.bench.coding.agent import REFUSED
 from delm_client.bench.coding.coder import cut
 from delm_client.bench.coding.workspace import Refused, Worktree, difference, patched
 from delm_client.bench.scripted import scripted
 from delm_client.git import git
-from tests.bench_coding import DONE, SECRET, acting, coder, exercises, knows, program, solved
+from tests.bench_coding import DONE, SECRET, acting, coder, exercises, knows, only, program, solved
 from tests.bench_model import calls, command, found
 
 
-def only(folder: Path) -> dict[str, object]:
-    """The result of a run's only item."""
-    (path,) = (folder / "items").iterdir()
-    return dict(json.loads(path.read_text()))
-
-
-@pytest.mark.parametrize("topology", ["single", "independent", "central"])
+@pytest.mark.parametrize(
+    "topology", [pytest.param("single", marks=pytest.mark.long), "independent", "central"]
+)
 def test_a_team_is_right_where_its_submission_passes_the_hidden_tests(topology: str, tmp_path: Path) -> None:
     data, folder = exercises(tmp_path, "double", "triple"), tmp_path / "run"
     with coder(knows("double", wrong=("triple",))) as model:
@@ -46,19 +43,18 @@ def test_a_team_is_right_where_its_submission_passes_the_hidden_tests(topology: 
     assert not list(folder.glob("boards/**/work"))
 
 
-def test_a_patch_that_the_shown_tests_refuse_is_mended_before_it_is_merged(tmp_path: Path) -> None:
+def test_a_patch_that_the_gate_refuses_is_mended_before_it_is_merged(tmp_path: Path) -> None:
     def known(prompt: str) -> dict[str, str]:
-        return {"solution.py": program("double", 2 if "board refused it" in prompt else 9)}
+        return {"solution.py": program("double", 2) if REFUSED in prompt else "def double(x: int) ->"}
 
     with coder(known) as model:
-        results = solved(
-            exercises(tmp_path, "double"), tmp_path / "run", model, "-n", "1", "--tests", "shown"
-        )
+        results = solved(exercises(tmp_path, "double"), tmp_path / "run", model, "-n", "1")
     done = only(tmp_path / "run")
     assert (results["overall"]["right"], done["outcome"], done["ended"]) == (1, "passed", "answered")
-    assert done["board"]["proposed"] == {"patch admitted": 1, "patch rejected": 1}  # type: ignore[index]
-    steps = [line for line in calls(tmp_path / "run") if line["step"] == "step"]
-    assert SECRET in steps[-1]["prompt"] or "assert 45 == 10" in steps[-1]["prompt"]
+    assert done["board"]["proposed"] == {"patch admitted": 1, "patch rejected": 1}
+    assert [line["step"] for line in calls(tmp_path / "run") if line["step"] != "step"] == ["decide", "plan"]
+    assert all(SECRET not in line["prompt"] for line in calls(tmp_path / "run"))
+    assert not list((tmp_path / "run").glob("boards/**/work"))
 
 
 def test_what_an_agent_may_not_do_is_told_and_counted(tmp_path: Path) -> None:
@@ -76,7 +72,7 @@ def test_what_an_agent_may_not_do_is_told_and_counted(tmp_path: Path) -> None:
     with scripted(odd) as model:
         results = solved(exercises(tmp_path, "double"), tmp_path / "run", model, "--topology", "single")
     assert results["outcomes"] == {"empty": 1}
-    (one,) = only(tmp_path / "run")["submissions"]  # type: ignore[misc, attr-defined]
+    (one,) = only(tmp_path / "run")["submissions"]
     assert (one["steps"], one["malformed"], one["refused"], one["ended"]) == (9, 2, 6, ["done"])
     last = calls(tmp_path / "run")[-1]["prompt"]
     for said in ("was no action", "outside of your folder", "not yours", "nothing can be run", "0 times"):
@@ -92,7 +88,7 @@ def test_an_agent_that_never_says_done_is_stopped_and_its_change_counts(tmp_path
         words = ("--topology", "single", "--item-calls", "2")
         capped = solved(exercises(tmp_path, "double"), tmp_path / "capped", model, *words)
     assert (results["overall"]["right"], results["spent"]["calls"]) == (1, 3)
-    assert only(tmp_path / "run")["submissions"][0]["ended"] == ["the step limit is reached"]  # type: ignore[index]
+    assert only(tmp_path / "run")["submissions"][0]["ended"] == ["the step limit is reached"]
     assert "End with `done` now" in calls(tmp_path / "run")[-1]["prompt"]
     assert (capped["overall"]["right"], capped["spent"]["calls"]) == (1, 2)
     assert "calls limit of the item" in str(only(tmp_path / "capped")["ended"])

@@ -31,6 +31,7 @@ PARENTS_MAX = 50
 COMMAND = "check"
 EVIDENCE_MAX = 4000
 """Characters of what was run, as evidence."""
+POLL_S = 0.5
 REFUSED = "The board refused it"
 NO_CHANGE = "No change was made."
 
@@ -43,12 +44,14 @@ class Site:
         agents: How many they are.
         run: The run's name, by which the board publishes its head.
         base: The commit that the item begins with.
+        peers: Whether entries wait for the verdict of peers, who are these agents themselves.
     """
 
     desk: Desk
     agents: int
     run: str
     base: str
+    peers: bool = False
 
 
 @dataclass
@@ -139,7 +142,20 @@ class Programmer(BoardAgent):
             "completes": True,
         }
         answer = await self.board.call("propose_update", **call)
+        if answer["state"] == "pending" and not self._site.peers:
+            answer = await self._decided(answer, lease)
         self.proposed[f"{kind} {answer['state']}"] += 1
+        return answer
+
+    async def _decided(self, answer: dict[str, Any], lease: str) -> dict[str, Any]:
+        """Wait for the verdict of a command, so that the model can go on where it was if it has to."""
+        while answer["state"] == "pending":
+            await anyio.sleep(POLL_S)
+            page = await self.board.call("read_context", entries=[answer["entry"]], agent=self.name)
+            item = page["items"][0]
+            answer = {**answer, "state": item["state"], "reasons": [item["reason"] or "no reason was given"]}
+        if answer["state"] == "rejected":  # the task went back to the queue; showing the lease takes it again
+            await self.board.call("update_task", lease=lease, action="renew")
         return answer
 
     def _gist(self, gist: str) -> str:

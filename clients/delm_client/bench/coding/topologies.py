@@ -197,7 +197,7 @@ async def _delm(ground: Ground) -> Outcome:
     lead = Lead(ground.desk, scene.ask("planner"), len(ground.names))
     parts = await lead.plan(await anyio.to_thread.run_sync(ground.tree(ground.names[0]).listed))
     run = await anyio.to_thread.run_sync(_begun, ground, board, parts)
-    site = Site(ground.desk, len(ground.names), run, ground.base)
+    site = Site(ground.desk, len(ground.names), run, ground.base, peers=scene.team.policy == "strict")
     async with AsyncExitStack() as stack:
         sessions = [
             await stack.enter_async_context(connected(ground.tree(name).folder, board=board, principal=name))

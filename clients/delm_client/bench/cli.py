@@ -45,9 +45,13 @@ BENCH_HELP = "\n\n".join(
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
         "--base-url. scripted:reader stands in for a model, to try the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
+        "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a judge "
+        "says what became of them: the official harness (docker), its scripts in bubblewrap (local), or nobody "
+        "(--no-judge). Where the environment broke, --resume judges again and asks no agent.",
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
-        "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",
+        "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 for "
+        "bad input.",
     ]
 )
 

@@ -32,6 +32,7 @@ from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
 out = Console()
 err = Console(stderr=True)
+SWEBENCH = "SWE-bench"
 
 BENCH_HELP = "\n\n".join(
     [
@@ -45,13 +46,13 @@ BENCH_HELP = "\n\n".join(
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
         "--base-url. scripted:reader stands in for a model, to try the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
-        "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a judge "
-        "says what became of them: the official harness (docker), its scripts in bubblewrap (local), or nobody "
-        "(--no-judge). Where the environment broke, --resume judges again and asks no agent.",
+        "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a "
+        "judge says what became of them: the official harness (docker), its scripts in bubblewrap (local), or "
+        "nobody (--no-judge). Where the environment broke, --resume judges again and asks no agent.",
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
-        "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 for "
-        "bad input.",
+        "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 "
+        "for bad input.",
     ]
 )
 
@@ -104,29 +105,39 @@ def bench(
     environment: Annotated[
         Environment,
         typer.Option(
-            help="swebench: where agents work. worktree: checkouts of --clones, where nothing can be run; "
-            "local: and commands run in bubblewrap; docker: the official images."
+            help="Where agents work. worktree: checkouts of --clones, where nothing can be run; "
+            "local: the same, and commands run in bubblewrap; docker: the official images.",
+            rich_help_panel=SWEBENCH,
         ),
     ] = Environment.WORKTREE,
     clones: Annotated[
-        Path | None, typer.Option(help="swebench: a folder of clones, called owner__name or name.")
+        Path | None,
+        typer.Option(help="A folder of clones, called owner__name or name.", rich_help_panel=SWEBENCH),
     ] = None,
     python: Annotated[
         list[str] | None,
         typer.Option(
-            help="swebench, local: a project's environment, owner/name[@version]=FOLDER; repeatable."
+            help="For local: a virtual environment with what a project needs, owner/name=FOLDER or "
+            "owner/name@version=FOLDER; may be given several times.",
+            rich_help_panel=SWEBENCH,
         ),
     ] = None,
     judge: Annotated[
         Judging | None,
         typer.Option(
-            help="swebench: docker: the official harness; local: its scripts in bubblewrap; none: only "
-            "predictions are written. Default: local where the environment is, else docker."
+            help="docker: the official harness; local: the official evaluation scripts in bubblewrap; none: "
+            "only predictions are written. Default: local where the environment is local, else docker.",
+            rich_help_panel=SWEBENCH,
         ),
     ] = None,
-    no_judge: Annotated[bool, typer.Option("--no-judge", help="The same as --judge none.")] = False,
+    no_judge: Annotated[
+        bool, typer.Option("--no-judge", help="The same as --judge none.", rich_help_panel=SWEBENCH)
+    ] = False,
     harness_python: Annotated[
-        str, typer.Option(help="swebench: an interpreter that has `swebench` 5; default: this one.")
+        str,
+        typer.Option(
+            help="An interpreter that has `swebench` 5; default: this one.", rich_help_panel=SWEBENCH
+        ),
     ] = "",
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,

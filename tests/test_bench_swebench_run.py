@@ -135,6 +135,10 @@ def test_predictions_are_written_where_nobody_judges_and_a_judge_that_is_not_the
     ]
     results = found(run)
     assert (results["overall"]["total"], results["not_judged"], results["could_not_be_judged"]) == (0, 1, {})
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=None)
+    assert command("bench", "--resume", run).exit_code == 0  # there is nothing to be done
+    assert command("bench", "--resume", run, "--judge", "docker").exit_code == 2
+    assert found(run) == results
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ BENCH_HELP = "\n\n".join(
         "--base-url. scripted:reader stands in for a model, to try the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
         "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a "
-        "judge says what became of them: the official harness (docker), its scripts in bubblewrap (local), or "
-        "nobody (--no-judge). Where the environment broke, --resume judges again and asks no agent.",
+        "judge says what became of them: the official harness (docker), its scripts in bubblewrap (local), "
+        "or nobody (--no-judge). Where the environment broke, --resume judges again and asks no agent.",
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
         "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 "
@@ -222,8 +222,8 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
     left = job.left()
     if left:
         job.wanted.key()
-    if isinstance(job.subject, JudgedLater):
-        job.subject.ready(job.path, job.data)
+    if isinstance(job.subject, JudgedLater) and (left or job.unjudged()):
+        job.subject.ready(job.path, job.data, working=bool(left))
     folder = job.opened()
     err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
     whole = True

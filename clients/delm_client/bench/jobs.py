@@ -80,6 +80,12 @@ class Job:
         ready = self.folder.items() if self.folder else {}
         return [each for each in self.items if ready.get(each.id, {}).get("state") != DONE]
 
+    def unjudged(self) -> bool:
+        """Whether something that was submitted is not judged yet."""
+        rows = self.folder.items().values() if self.folder else ()
+        submitted = [one for row in rows for one in (row, *row.get("submissions", ()))]
+        return any(one["right"] is None for one in submitted)
+
     def opened(self) -> Folder:
         """The folder; made for a new run. Raises BenchError where something is already."""
         if self.folder is not None:

@@ -138,11 +138,12 @@ class Subject(Protocol):
 class JudgedLater(Protocol):
     """A benchmark whose submissions are judged when the agents are through; `right` is None before."""
 
-    def ready(self, run_folder: Path, data: str) -> None:
+    def ready(self, run_folder: Path, data: str, *, working: bool) -> None:
         """Find out, in seconds, whether agents could work and the judge could judge.
 
         Args:
             data: The data file; empty: the hub.
+            working: Whether agents are still to work.
 
         Raises:
             PlugError: Says what is missing and what would work.

@@ -86,23 +86,32 @@ class Plugs:
 
         return judge_of
 
-    def check(self, run_folder: Path, dataset: str) -> None:
-        """Find out, in seconds, whether agents could work and the judge judge. Raises PlugError."""
-        if self.clones and not Path(self.clones).is_dir():
-            raise PlugError(f"{self.clones} is no folder: --clones names one that holds clones.")
-        workspaces = self.workspaces()
-        if workspaces.testbed is not None:
-            workspaces.testbed.check()
+    def check_agents(self) -> None:
+        """Find out, in seconds, whether agents could work here. Raises PlugError."""
+        if self.environment != Environment.DOCKER:
+            self._check_clones()
+        testbed = self.workspaces().testbed
+        if testbed is not None:
+            testbed.check()
+
+    def check_judge(self, run_folder: Path, dataset: str) -> None:
+        """Find out, in seconds, whether the judge could judge here. Raises PlugError."""
         judge_of = self.judge(run_folder, dataset)
         if judge_of is None:
             return
         try:
+            if self.judging == Judging.LOCAL:
+                self._check_clones()
             judge_of("team").check()
         except PlugError as error:
             raise PlugError(
                 f"{error} With --no-judge predictions are written and nothing is judged; "
                 "--resume judges them later, here or where there is docker."
             ) from error
+
+    def _check_clones(self) -> None:
+        if not Path(self.clones).is_dir():
+            raise PlugError(f"{self.clones} is no folder: --clones names one that holds clones.")
 
     def _harness(self, run_folder: Path, dataset: str, by: str) -> Judge:
         return DockerHarness(

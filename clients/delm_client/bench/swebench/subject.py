@@ -52,9 +52,11 @@ class SweBench(Coding):
             raise BenchError("SWE-bench's tests are hidden: leave --tests out.")
         return cls(chosen, chosen.workspaces())
 
-    def ready(self, run_folder: Path, data: str) -> None:
+    def ready(self, run_folder: Path, data: str, *, working: bool) -> None:
         """See `JudgedLater.ready`."""
-        self.habits.check(run_folder, data or HUB)
+        if working:
+            self.habits.check_agents()
+        self.habits.check_judge(run_folder, data or HUB)
 
     def judged(self, item: Instance, patch: str, repository: Path, folder: Path) -> Judged:
         """See `Coding.judged`: later, when all agents are through."""

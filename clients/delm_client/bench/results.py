@@ -81,6 +81,10 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     if found.get("sub_domain_mean") is not None:
         out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
     out.print(spent_words(found["spent"]), highlight=False)
+    seconds = found["item_seconds"]
+    out.print(
+        f"{seconds['p50']:.1f} s an item (median), {seconds['p95']:.1f} s (95th percentile)", highlight=False
+    )
     if found.get("cost_usd_a_submission") is not None:
         item, submission = found["cost_usd_an_item"], found["cost_usd_a_submission"]
         out.print(f"${item:.4f} an item, ${submission:.4f} a submission", highlight=False)

@@ -10,6 +10,7 @@ WAIT_S = 20
 REFUSALS_MAX = 20
 """So many calls in a row that the board refuses mean that something is wrong with this program."""
 PAGE_TOKENS = 20_000
+MERGED = ("admitted", "superseded")
 
 
 class BoardAgent:
@@ -91,8 +92,23 @@ class BoardAgent:
             return  # it was not ours any more
 
 
+async def head_on(board: Session, base: str, agent: str = "", run: str = "") -> str:
+    """The run's head as its context has it: what the newest patch moved it to.
+
+    The ref in the repository follows a moment later: who has just read of a patch may not see it there.
+    """
+    patches = await entries_of(board, "patch", agent, run)
+    merged = [each for each in patches if each["state"] in MERGED and each.get("commit")]
+    return str(max(merged, key=lambda each: int(each["version"]))["commit"]) if merged else base
+
+
 async def live_entries(board: Session, kind: str, agent: str = "", run: str = "") -> list[dict[str, Any]]:
-    """The admitted entries of a kind, oldest first, page by page."""
+    """The admitted entries of a kind, oldest first."""
+    return [item for item in await entries_of(board, kind, agent, run) if item["state"] == "admitted"]
+
+
+async def entries_of(board: Session, kind: str, agent: str = "", run: str = "") -> list[dict[str, Any]]:
+    """The entries of a kind that are or were relied on, oldest first, page by page."""
     found: dict[str, dict[str, Any]] = {}
     since, more = 0, True
     while more:
@@ -101,4 +117,4 @@ async def live_entries(board: Session, kind: str, agent: str = "", run: str = ""
         )
         found |= {item["entry"]: item for item in page.get("items", ())}
         since, more = page.get("version_read", since), bool(page.get("more"))
-    return [item for item in found.values() if item["state"] == "admitted"]
+    return list(found.values())

@@ -20,9 +20,12 @@ from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError, PlugError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark
+from delm_client.bench.items import Benchmark, Question
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
+from delm_client.bench.longbench.floors import floors as floors_of
+from delm_client.bench.longbench.floors import show_floors
+from delm_client.bench.longbench.prompts import ANSWER_TOKENS
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
@@ -82,8 +85,14 @@ def bench(
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Of one answer; models that think need more. 0: the benchmark's own.")
     ] = 0,
+    call_timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds until a call without an answer is made again; default: 300."),
+    ] = None,
     price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
-    policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
+    policy: Annotated[
+        str, typer.Option(help="Of the board: open, standard, strict, or a TOML file.")
+    ] = "standard",
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Ablation: the same as --policy open.")
     ] = False,
@@ -93,6 +102,10 @@ def bench(
     gist_tokens: Annotated[int, typer.Option(min=10, max=800, help="How long a gist may be.")] = 100,
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
+    cot: Annotated[
+        bool,
+        typer.Option("--cot", help="With direct: LongBench's own chain of thought (1024 tokens, then 128)."),
+    ] = False,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
     tests: Annotated[str, typer.Option(help="Of exercises: hidden from the agents, or shown.")] = "hidden",
     tests_seconds: Annotated[
@@ -154,22 +167,34 @@ def bench(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this folder; only caps, --at-once, --base-url, --key-env and what judges "
-            "are taken anew."
+            help="Go on with this folder; only caps, --at-once, --base-url, --key-env, --call-timeout and "
+            "what judges are taken anew."
         ),
     ] = None,
+    floors: Annotated[
+        bool,
+        typer.Option(
+            "--floors", help="Print what these items score without any model, and stop (longbench)."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a benchmark."""
     with _clear_errors(into or resume):
+        if file is not None and data is not None:
+            raise BenchError("The data are named twice: as an argument, and with --data.")
+        data = data or file
+        if floors:
+            _floors(jobs.Choice(name, data, domain, limit, seed), as_json=as_json)
+            return
         item_caps = Caps(item_cost, item_tokens, item_calls, item_seconds)
         run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
         item_caps.refuse_nothing("an item")
         run_caps.refuse_nothing("the run")
+        if cot and topology is not Topology.DIRECT and resume is None:
+            raise BenchError("--cot is LongBench's own way of asking, so it goes with --topology direct.")
         insist()
-        if file is not None and data is not None:
-            raise BenchError("The data are named twice: as an argument, and with --data.")
         judging = Judging.NONE if no_judge else judge
         plugs = chosen(environment if resume is None else None, clones, python or (), judging, harness_python)
         if resume is not None:
@@ -185,14 +210,19 @@ def bench(
                 "tests_s": tests_seconds,
                 "output_chars": output_chars,
                 **({"steps_max": steps} if steps else {}),
+                "cot": cot,
+                # A model that thinks before it answers needs more, and whoever says so gets it for both.
+                "answer_tokens": ANSWER_TOKENS if cot and not max_tokens else 0,
                 **plugs,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
             priced = Price.parse(price) if price else None
             wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
-            job = jobs.begun(jobs.Choice(name, data or file, domain, limit, seed), team, habits, wanted, into)
+            job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
         job = job.within(item_caps, run_caps, at_once)
+        if call_timeout is not None:
+            job = replace(job, wanted=replace(job.wanted, timeout_s=call_timeout))
         forecast = str(estimate(job.left(), job.subject, job.plan.team, job.wanted))
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
         if not dry_run and not _conducted(job, as_json=as_json):
@@ -215,6 +245,18 @@ def compare(
             print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
         else:
             show_comparison(out, found)
+
+
+def _floors(choice: jobs.Choice, *, as_json: bool) -> None:
+    """Print the floors of the items. Raises BenchError where none are known."""
+    questions = [item for item in jobs.items_of(choice) if isinstance(item, Question)]
+    if not questions:
+        raise BenchError(f"--floors are known of {Benchmark.LONGBENCH} only, and not of {choice.name}.")
+    found = floors_of(questions)
+    if as_json:
+        print(json.dumps(found, indent=1))  # noqa: T201 - for programs
+    else:
+        show_floors(out, found)
 
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
@@ -245,11 +287,15 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
 def _model(wanted: Wanted) -> Iterator[Model]:
     """The model; a scripted one is started for as long as the run lasts."""
     if wanted.provider != SCRIPTED:
-        yield Model(wanted)
+        yield Model(wanted, _warn)
         return
     script: Script = ScriptedCoder() if wanted.model == "coder" else reader
     with scripted(script, name=f"{SCRIPTED}-{wanted.model}") as stand_in:
-        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
+        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url), _warn)
+
+
+def _warn(text: str) -> None:
+    err.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:

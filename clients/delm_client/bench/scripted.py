@@ -32,6 +32,8 @@ _QUESTION = re.compile(
     r"(?:The question:\n|correct answer to this question: )(.*?)\n(?:\(A\)|Choices:)", re.S
 )
 _UNREAD = re.compile(r"nobody has read yet: ([\d, ]+)\.")
+_THOUGHT = re.compile(r"Let.s think step by step: (.*)\n\nBased on the above", re.S)
+_LETTER = re.compile(r"(The correct answer is \([A-D]\))")
 _CHOICE = re.compile(r"^\(([A-D])\) (.*)$", re.M)
 _POINTING = re.compile(r"^\W*(?:this|that|these|those|it|they|he|she|here|above|below)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
@@ -44,6 +46,9 @@ def reader(prompt: str) -> str:
     if found := _UNREAD.search(prompt):
         first = [int(number) for number in found[1].split(",")][:2]
         return json.dumps({"assign": [{"part": number, "for": "the question"} for number in first]})
+    if found := _THOUGHT.search(prompt):
+        said = _LETTER.search(found[1])
+        return said[1] if said else "I cannot say."
     if '"verdict"' in prompt:
         return json.dumps({"reason": "as scripted", "verdict": "pass", "fails": []})
     if '"unfold"' in prompt:
@@ -83,7 +88,8 @@ class Scripted:
     Attributes:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
-            (no body), `silent` (an empty reply), `drop`; empty: nothing.
+            (no body), `silent` (an empty reply), `drop`, `late` (no answer as long as the server runs);
+            empty: nothing.
         name: What it calls itself; begins with `scripted`.
         usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
@@ -96,6 +102,7 @@ class Scripted:
     usage: Usage | None = None
     asked: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    ending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -116,6 +123,9 @@ class Scripted:
             trouble = self.trouble(len(self.asked))
         if trouble.isdigit():
             return int(trouble), json.dumps({"error": {"type": "scripted", "message": "as scripted"}})
+        if trouble == "late":
+            self.ending.wait()
+            return 0, ""
         if trouble in ("malformed", "empty", "drop"):
             return (0 if trouble == "drop" else 200), '{"choices": 7}' if trouble == "malformed" else ""
         text = "" if trouble == "silent" else self.script(prompt)
@@ -173,6 +183,7 @@ def scripted(
     try:
         yield model
     finally:
+        model.ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

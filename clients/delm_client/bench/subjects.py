@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 from delm_client.bench.folder import Folder
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Benchmark, Item
+from delm_client.bench.policies import written
 
 Habits = TypeVar("Habits")
 
@@ -29,11 +30,17 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Who works on an item, and under which policy of the board."""
+    """Who works on an item, and under which policy of the board.
+
+    Attributes:
+        policy: A preset; that of the file, where there is one.
+        file: The policy's file in the run's folder, by its name; empty for a preset.
+    """
 
     topology: Topology
     agents: int
     policy: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,10 @@ class Scene:
     folder: Path
     patches: Path
     run_folder: Path
+
+    def rules(self, settings: Mapping[str, Any]) -> str:
+        """The TOML of the board's policy, with these settings where the user's file has none of its own."""
+        return written(self.run_folder, self.team.policy, self.team.file, settings)
 
 
 @dataclass(frozen=True, slots=True)

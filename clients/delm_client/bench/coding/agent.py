@@ -17,18 +17,19 @@ from typing import Any
 
 import anyio.to_thread
 
-from delm_client.bench.board import BoardAgent
+from delm_client.bench.board import BoardAgent, head_on
 from delm_client.bench.coding.coder import Coder, Counts, Desk, Report, cut
 from delm_client.bench.coding.lead import Lead
 from delm_client.bench.coding.workspace import Worktree, difference
 from delm_client.bench.forms import Ask
-from delm_client.git import head_of
 from delm_client.session import BoardError, BoardGone, Session
 
 MENDS = 2
 """How often work that the board refused may be mended before the task is given up."""
 PARENTS_MAX = 50
 COMMAND = "check"
+COMMAND_SAYS = "command:"
+"""How a board's reasons begin where the command refused a patch, and not the form of its entry."""
 EVIDENCE_MAX = 4000
 """Characters of what was run, as evidence."""
 POLL_S = 0.5
@@ -101,7 +102,7 @@ class Programmer(BoardAgent):
             earlier.append(" ".join(answer["reasons"]))
             if len(earlier) > MENDS or report.ended != "done":
                 break
-            if self._head() != self._tree.base:  # a peer's patch was merged meanwhile
+            if await self._head() != self._tree.base:  # a peer's patch was merged meanwhile
                 coder = await self._coder(task, earlier)
             else:
                 coder.tell(f"{REFUSED}: {earlier[-1]}\nMend that, and end with `done` again.")
@@ -110,7 +111,7 @@ class Programmer(BoardAgent):
 
     async def _coder(self, task: Mapping[str, Any], earlier: Sequence[str]) -> Coder:
         """The model at the beginning of a part: on head, knowing what the team knows."""
-        self._tree = await anyio.to_thread.run_sync(self._tree.moved, self._head())
+        self._tree = await anyio.to_thread.run_sync(self._tree.moved, await self._head())
         known = await self.news()
         desk, counts = self._site.desk, self.thread.counts
         coder = Coder(desk, self._ask, self._tree, counts, part=_part(task), known=known)
@@ -118,8 +119,8 @@ class Programmer(BoardAgent):
             coder.tell(f"What was proposed for this before was refused: {reason}")
         return coder
 
-    def _head(self) -> str:
-        return head_of(self._tree.folder, self._site.run, self._site.base)
+    async def _head(self) -> str:
+        return await head_on(self.board, self._site.base, self.name)
 
     async def _propose(self, report: Report, lease: str) -> dict[str, Any]:
         """Commit what was changed and propose it; what changed nothing is proposed as what was found."""
@@ -174,8 +175,8 @@ class Programmer(BoardAgent):
         ]
 
     async def _rule_out(self, report: Report, reasons: str) -> None:
-        """Tell peers of an approach that the gate refused, so that nobody tries it again."""
-        if report.kind != "patch" or report.ended != "done":
+        """Tell peers of a change that the command refused, so that nobody tries it again."""
+        if report.kind != "patch" or report.ended != "done" or not reasons.startswith(COMMAND_SAYS):
             return
         try:
             await self.board.call(
@@ -199,7 +200,7 @@ class Programmer(BoardAgent):
     async def _decide(self, lease: str) -> None:
         """Queue what is missing, or answer with what is merged."""
         known = await self.news()
-        head = self._head()
+        head = await self._head()
         change = await anyio.to_thread.run_sync(difference, self._tree.folder, self._site.base, head)
         given = await self._lead.decide(known, change)
         if given.more and await self._queued(given.more, lease):

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from delm_client.bench.coding.agent import REFUSED
@@ -91,9 +92,6 @@ def _found(path: str, text: str) -> dict[str, Any]:
 
 def _done(writes: list[dict[str, str]]) -> dict[str, Any]:
     names = ", ".join(write["path"] for write in writes)
-    return {
-        "action": "done",
-        "kind": "patch",
-        "gist": f"{names} is written as scripted.",
-        "summary": "- done",
-    }
+    told = sha256(json.dumps(writes).encode()).hexdigest()[:7]  # a board refuses the same gist twice
+    gist = f"{names} is written as scripted, version {told}."
+    return {"action": "done", "kind": "patch", "gist": gist, "summary": "- done"}

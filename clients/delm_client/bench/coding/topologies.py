@@ -12,26 +12,25 @@ All of them use `coder.py`. `delm` with the policy `open` merges whatever applie
 """
 
 import json
-import subprocess
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from delm_client.bench.board import live_entries
+from delm_client.bench.board import head_on, live_entries
+from delm_client.bench.boards import told
 from delm_client.bench.coding.agent import COMMAND, Programmer, Site, Thread, task_of
 from delm_client.bench.coding.coder import Coder, Counts, Desk, Report
 from delm_client.bench.coding.lead import Assigned, Lead
 from delm_client.bench.coding.workspace import Check, Worktree, added, difference, forget
 from delm_client.bench.subjects import Outcome, Scene, Topology
-from delm_client.git import git, head_of
-from delm_client.session import BoardError, connected, server_command
+from delm_client.git import git
+from delm_client.session import connected
 
-INIT_S = 300
 GOAL_MAX = 4000
 OPEN = "open"
 
@@ -196,8 +195,10 @@ async def _delm(ground: Ground) -> Outcome:
     scene, board = ground.scene, ground.scene.folder.resolve() / "board.db"
     lead = Lead(ground.desk, scene.ask("planner"), len(ground.names))
     parts = await lead.plan(await anyio.to_thread.run_sync(ground.tree(ground.names[0]).listed))
-    run = await anyio.to_thread.run_sync(_begun, ground, board, parts)
-    site = Site(ground.desk, len(ground.names), run, ground.base, peers=scene.team.policy == "strict")
+    rules = await anyio.to_thread.run_sync(_rules, ground)
+    run = await anyio.to_thread.run_sync(_begun, ground, board, parts, rules)
+    peers = scene.team.policy == "strict" or "peers" in rules
+    site = Site(ground.desk, len(ground.names), run, ground.base, peers)
     async with AsyncExitStack() as stack:
         sessions = [
             await stack.enter_async_context(connected(ground.tree(name).folder, board=board, principal=name))
@@ -211,8 +212,8 @@ async def _delm(ground: Ground) -> Outcome:
             for agent in agents:
                 group.start_soon(agent.work)
         answers = await live_entries(sessions[0], "answer", run=run)
+        head = await head_on(sessions[0], ground.base, run=run)
     proposed = dict(sorted(sum((agent.proposed for agent in agents), Counter[str]()).items()))
-    head = head_of(ground.repository, run, ground.base)
     team = await anyio.to_thread.run_sync(difference, ground.repository, ground.base, head)
     ended = "answered" if answers else "the run ended without an admitted answer"
     threads = [agent.thread for agent in agents]
@@ -229,36 +230,36 @@ def _thread(thread: Thread) -> dict[str, object]:
     return thread.counts.as_json()
 
 
-def _begun(ground: Ground, board: Path, parts: list[str]) -> str:
+def _begun(ground: Ground, board: Path, parts: list[str], rules: str) -> str:
     """Open a run with a task for every part, and give its name."""
     scene, folder = ground.scene, ground.scene.folder.resolve()
-    gate = ground.desk.workspaces.check(scene.item)
-    check = Check() if scene.team.policy == OPEN else gate
-    (folder / "tasks.json").write_text(json.dumps([task_of(part) for part in parts]), encoding="utf-8")
-    (folder / "policy.toml").write_text(_policy(ground, check), encoding="utf-8")
-    words = ["--tasks-file", str(folder / "tasks.json"), "--policy", str(folder / "policy.toml")]
+    tasks, policy = folder / "tasks.json", folder / "policy.toml"
+    tasks.write_text(json.dumps([task_of(part) for part in parts]), encoding="utf-8")
+    policy.write_text(rules, encoding="utf-8")
+    check = _check(ground)
+    words = ["--tasks-file", str(tasks), "--policy", str(policy), "--json"]
     words += ["--check", f"{COMMAND}={check.command}", "--check-timeout", f"{check.timeout_s:g}"]
-    argv = [*server_command(), "init", ground.desk.task[:GOAL_MAX], *words, "--board", str(board), "--json"]
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=INIT_S, check=False)
-    done = run(argv, cwd=ground.repository)
-    if done.returncode:
-        raise BoardError(f"`delm-mcp init` failed: {done.stderr.strip()}")
-    return str(json.loads(done.stdout)["run"])
+    goal = ground.desk.workspaces.task(scene.item)[:GOAL_MAX]
+    return str(json.loads(told(ground.repository, "init", goal, *words, board=board))["run"])
 
 
-def _policy(ground: Ground, check: Check) -> str:
-    habits = ground.desk.habits
-    lines = [
-        f'preset = "{ground.scene.team.policy}"',
-        "[limits]",
-        # At four characters a token, so that a gist which is a little long is not refused for it.
-        f"gist_tokens = {min(1000, max(10, round(1.2 * habits.gist_tokens)))}",
-        f"max_rounds = {habits.rounds}",
-        "max_attempts = 1",  # whoever gives a part up has mended it as often as it may
-        "decide_grace_s = 1",
-        "[command]",
-        f'fail_at_base = "{"require" if check.fails_at_base else "note"}"',
-    ]
-    # Only what passed a command is merged: without the gate there still has to be one, which refuses nothing.
-    lines += ["[patch]", 'checks = ["command"]'] if ground.scene.team.policy == OPEN else []
-    return "\n".join(lines) + "\n"
+def _check(ground: Ground) -> Check:
+    """The gate's command; without the gate one that refuses nothing, for only what passed one is merged."""
+    opened = ground.scene.team.policy == OPEN
+    return Check() if opened else ground.desk.workspaces.check(ground.scene.item)
+
+
+def _rules(ground: Ground) -> str:
+    """The board's policy."""
+    habits, check = ground.desk.habits, _check(ground)
+    # At four characters a token, so that a gist which is a little long is not refused for it.
+    gist_tokens = min(1000, max(10, round(1.2 * habits.gist_tokens)))
+    limits = {"gist_tokens": gist_tokens, "max_rounds": habits.rounds, "decide_grace_s": 1}
+    settings: dict[str, Any] = {
+        # Whoever gives a part up has mended it as often as it may.
+        "limits": {**limits, "max_attempts": 1},
+        "command": {"fail_at_base": "require" if check.fails_at_base else "note"},
+    }
+    if ground.scene.team.policy == OPEN:
+        settings["patch"] = {"checks": ["command"]}
+    return ground.scene.rules(settings)

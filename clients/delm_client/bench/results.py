@@ -23,6 +23,7 @@ def results(folder: Folder) -> dict[str, Any]:
     """
     items = list(folder.items().values())
     done = [item for item in items if item["state"] == DONE and item["right"] is not None]
+    seconds = [item["seconds"] for item in items if item["state"] == DONE]
     broken = [item for item in items if item["state"] == BROKEN]
     served = sorted({name for item in items for name in item["served_by"]})
     subject = subject_of(folder.config["benchmark"], folder.config["plan"]["habits"])
@@ -46,8 +47,8 @@ def results(folder: Folder) -> dict[str, Any]:
         "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
         "spent": folder.spending().as_json(),
         "item_seconds": {
-            "p50": percentile([item["seconds"] for item in done], 0.5),
-            "p95": percentile([item["seconds"] for item in done], 0.95),
+            "p50": percentile(seconds, 0.5),
+            "p95": percentile(seconds, 0.95),
         },
     }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from tests.swebench_scene import (
     Scene,
     harness_stand_in,
     needs_bubblewrap,
+    program,
     scene,
     stand_in,
 )
@@ -224,6 +226,41 @@ def test_every_topology_is_killed_half_way_with_every_fifth_call_failing_and_los
         assert [each.instance_id for each in read(run / by)] == [first, second, third]
     team = [each.patch for each in read(run / "predictions.jsonl")]
     assert team == [each.patch for each in given.instances]
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_while_it_is_judged_judges_on_and_nothing_twice(tmp_path: Path) -> None:
+    needs_bubblewrap()
+    given, run = scene(tmp_path, "add", "times"), tmp_path / "run"
+    graded, reached, go = (tmp_path / name for name in ("graded", "reached", "go"))
+    os.mkfifo(reached)
+    os.mkfifo(go)
+    # The second patch is held while it is graded, until the run is killed; then its grader ends by itself.
+    hold = f"[ $(wc -l < {graded}) != 2 ] || {{ echo here > {reached}; cat {go}; exit 1; }}"
+    real = given.harness_python
+    slow = program(
+        tmp_path / "slow",
+        f'case "$2" in *get_eval_report*) echo x >> {graded}; {hold};; esac\nexec {real} "$@"',
+    )
+    judges = (*judged_by(given)[:-1], slow)
+    with scripted(coder) as model:
+        argv = words(given, model, run, "--topology", "single", *judges)
+        started = [sys.executable, "-c", "from delm_client.cli import main; main()", *map(str, argv)]
+        process = subprocess.Popen(started, stderr=subprocess.DEVNULL)
+        try:
+            waiting = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
+            assert select.select([waiting], [], [], 120)[0]
+            os.close(waiting)
+        finally:
+            process.kill()
+            process.wait(60)
+        go.write_text("on")
+        asked = len(model.asked)
+        result = command("bench", "--resume", run)
+        assert result.exit_code == 0, result.output
+        assert len(model.asked) == asked
+    assert found(run)["overall"]["right"] == 2
+    assert graded.read_text().count("x") == 3  # the first once, the second twice
 
 
 @pytest.mark.long

@@ -90,7 +90,7 @@ class LocalSandbox:
             with tempfile.TemporaryDirectory(prefix="delm-testbed-") as made_here:
                 try:
                     found = self._run(instance, prediction.patch, Path(made_here), logs)
-                except PlugError as error:
+                except (PlugError, GitError) as error:
                     found = Judged(instance.id, Outcome.ENVIRONMENT_BROKE, str(error))
             judged[instance.id] = found or self._graded(instance, prediction.official(), logs)
         return outcomes.complete(instances, made.values(), judged)

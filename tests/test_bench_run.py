@@ -69,6 +69,23 @@ def test_a_run_goes_on_where_it_could_not_and_repeats_nothing(tmp_path: Path) ->
     assert len(model.asked) - before == len(calls(folder, "q1"))
 
 
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ran(questions(tmp_path, "AB"), folder, None, "--topology", "direct")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["items_sha256"]
+    config["plan"].pop("preset", None)
+    config["plan"]["habits"] = {
+        name: config["plan"]["habits"][name]
+        for name in ("gist_tokens", "hierarchy", "rounds", "chunk_tokens", "context_tokens")
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "items" / "q2.json").unlink()
+    assert command("bench", "--resume", folder).exit_code == 0
+    assert (found(folder)["overall"]["right"], item(folder, "q2")["attempt"]) == (2, 2)
+    assert command("compare", folder, folder).exit_code == 0
+
+
 def test_a_reply_without_a_letter_is_wrong_and_counted(tmp_path: Path) -> None:
     def silent(prompt: str) -> str:
         return "" if "report 1" in prompt else "I would say B." if "report 2" in prompt else reader(prompt)

@@ -33,6 +33,7 @@ from delm_client.bench.scripted import Script, reader, scripted
 from delm_client.bench.subjects import JudgedLater, Team, Topology
 from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
+CODING = "Items that are solved by changing files"
 out = Console()
 err = Console(stderr=True)
 SWEBENCH = "SWE-bench"
@@ -40,20 +41,25 @@ SWEBENCH = "SWE-bench"
 BENCH_HELP = "\n\n".join(
     [
         "Run a benchmark with one model through one topology, so that topologies can be compared.",
-        "All topologies use the same agent, model, prompts and caps, and read the whole text in parts: "
-        "[bold]single[/] (one agent), [bold]independent[/] (n, nothing shared; majority and oracle best-of), "
-        "[bold]central[/] (an orchestrator assigns, waits, merges), [bold]delm[/] (n on a board with a gate; "
-        "--policy open: without it). [bold]direct[/] is LongBench's own way, one call, for reference.",
+        "All topologies use the same agent, model, prompts and caps: [bold]single[/] (one agent), "
+        "[bold]independent[/] (n, nothing shared; oracle best-of), [bold]central[/] (an orchestrator "
+        "assigns, waits, merges), [bold]delm[/] (n on a board with a gate; --policy open: without it).",
+        "[bold]longbench[/]: agents read the whole text in parts; [bold]direct[/] is its own way, one call, "
+        "for reference. [bold]humaneval, mbpp, exercism, quixbugs[/]: agents change files in git worktrees, "
+        "and the exercise's own tests judge what they submit. Programs that a model wrote run with your "
+        "rights: use a container or a user of their own.",
         "Everything is kept in one folder. Ctrl-C or a kill loses nothing that is finished: "
         "--resume FOLDER runs what is left, and what could not be run.",
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
-        "--base-url. scripted:reader stands in for a model, to try the harness. "
+        "--base-url. scripted:reader (longbench) and scripted:coder (the rest) stand in for a model, to try "
+        "the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
         "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a "
         "judge says what became of them: the official harness (docker), its scripts in bubblewrap (local), "
         "or nobody (--no-judge). Where the environment broke, --resume judges again and asks no agent.",
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
+        "Without a model: delm-run bench humaneval --topology central -n 2 --model scripted:coder --limit 5",
         "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 "
         "for bad input.",
     ]
@@ -107,14 +113,29 @@ def bench(
         typer.Option("--cot", help="With direct: LongBench's own chain of thought (1024 tokens, then 128)."),
     ] = False,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
-    tests: Annotated[str, typer.Option(help="Of exercises: hidden from the agents, or shown.")] = "hidden",
+    tests: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=CODING,
+            help="hidden: agents do not see an exercise's tests. shown: they lie in the worktree, can be "
+            "run, and are what the board judges patches with.",
+        ),
+    ] = "hidden",
     tests_seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long an exercise's tests may take.")
+        float, typer.Option(min=0.1, rich_help_panel=CODING, help="How long an exercise's tests may take.")
     ] = 60,
     steps: Annotated[
-        int, typer.Option(min=0, help="Of one agent at one piece of coding; 0: the benchmark's own.")
+        int,
+        typer.Option(
+            min=0,
+            rich_help_panel=CODING,
+            help="Calls of the model for one piece of work; what is in the worktree then counts. "
+            "0: the benchmark's own (30; swebench 80).",
+        ),
     ] = 0,
-    output_chars: Annotated[int, typer.Option(min=100, help="What one step of it may print.")] = 8000,
+    output_chars: Annotated[
+        int, typer.Option(min=100, rich_help_panel=CODING, help="What one action may print.")
+    ] = 8000,
     environment: Annotated[
         Environment,
         typer.Option(

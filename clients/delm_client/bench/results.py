@@ -79,11 +79,7 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
         table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *cells(floors["majority"]))
         table.add_row("floor: chance", "", "", f"{floors['chance']:.1%}", "")
     out.print(table)
-    if found.get("outcomes"):
-        counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["outcomes"].items())
-        out.print(f"submissions of the team: {counted}", highlight=False)
-    if found.get("sub_domain_mean") is not None:
-        out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
+    _show_own(out, found)
     out.print(spent_words(found["spent"]), highlight=False)
     seconds = found["item_seconds"]
     out.print(
@@ -118,6 +114,15 @@ def _show_open(out: Console, found: Mapping[str, Any]) -> None:
             f"{len(found['could_not_be_run'])} could not be run and {left} were not: --resume runs them",
             highlight=False,
         )
+
+
+def _show_own(out: Console, found: Mapping[str, Any]) -> None:
+    """What only some benchmarks have."""
+    if found.get("outcomes"):
+        counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["outcomes"].items())
+        out.print(f"submissions of the team: {counted}", highlight=False)
+    if found.get("sub_domain_mean") is not None:
+        out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
 
 
 def cells(each: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -18,6 +18,7 @@ from delm_client.bench.swebench.grading import TEAM, Verdicts, judge_left, predi
 from delm_client.bench.swebench.images import Images
 from delm_client.bench.swebench.local import LocalSandbox
 from delm_client.bench.swebench.outcomes import Judged, Outcome
+from delm_client.bench.swebench.parses import broken
 from delm_client.bench.swebench.testbeds import DockerTestbed, LocalTestbed
 from delm_client.git import git
 from tests.bench_data import real
@@ -143,6 +144,22 @@ def test_what_an_agent_runs_locally_gets_a_copy_and_no_network(tmp_path: Path) -
     assert git(work, "status", "--porcelain") == "M calc.py"
     with pytest.raises(PlugError, match=r"No Python environment is named for owner/project@1\.0"):
         LocalTestbed({}).run(issue, work, "true")
+
+
+def test_only_what_a_patch_made_unparsable_is_told(tmp_path: Path) -> None:
+    base, checkout = tmp_path / "base", tmp_path / "checkout"
+    for folder in (base, checkout):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "wrong_on_purpose.py").write_text("print 1\n")
+        (folder / "sub" / "same.py").write_text("x = 1\n")
+    (base / "sub" / "gone.py").write_text("x = 1\n")
+    (base / "changed.py").write_text("x = 1\n")
+    assert list(broken(checkout, base)) == []
+    (checkout / "changed.py").write_text("x = 1\ny = (\n")
+    (checkout / "wrong_on_purpose.py").write_text("print 2\n")
+    (checkout / "new.py").write_bytes(b"\x00")
+    told = list(broken(checkout, base))
+    assert [line.partition(":")[0] for line in told] == ["changed.py, line 2", "new.py, line 1"]
 
 
 # Runs in a Python that has the harness: loads and checks predictions as `run_evaluation` does before docker.

@@ -264,6 +264,28 @@ def test_a_run_that_is_killed_while_it_is_judged_judges_on_and_nothing_twice(tmp
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("policy", ["standard", "open"])
+def test_a_patch_that_cannot_be_parsed_is_mended_before_it_is_merged(policy: str, tmp_path: Path) -> None:
+    given, run = scene(tmp_path, "add"), tmp_path / "run"
+
+    def script(prompt: str) -> str:
+        reply = coder(prompt)
+        if "The board refused it" in prompt:
+            mended = prompt.rpartition("The board refused it")[2].count("is changed.")
+            return reply if mended else action("replace", path="calc.py", old="a + b +\n", new="a + b\n")
+        return reply.replace("a + b\\n", "a + b +\\n") if "replace" in reply and "def add" in reply else reply
+
+    with scripted(script) as model:
+        more = ("--topology", "delm", "-n", "1", "--no-judge", "--policy", policy)
+        result = command(*words(given, model, run, *more))
+    assert result.exit_code == 0, result.output
+    (team,) = read(run / "predictions.jsonl")
+    refused = item(run, "owner__project-add")["board"]["proposed"].get("patch rejected", 0)
+    merged_right = team.patch == given.instances[0].patch
+    assert (merged_right, refused > 0) == ((True, True) if policy == "standard" else (False, False))
+
+
+@pytest.mark.long
 def test_agents_run_commands_on_their_own_version_and_what_the_judge_refuses_is_wrong(tmp_path: Path) -> None:
     needs_bubblewrap()
     given, run = scene(tmp_path, "add"), tmp_path / "run"

@@ -1,11 +1,14 @@
 """SWE-bench for coding agents: what they are told, where they work, and what they may run there."""
 
-from dataclasses import dataclass
+import shlex
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from delm_client.bench.coding.workspace import Check
 from delm_client.bench.items import Instance
+from delm_client.bench.swebench import parses
 from delm_client.bench.swebench.checkouts import base_of
 from delm_client.bench.swebench.environments import Projects, Testbed
 from delm_client.repair.processes import Completed
@@ -31,10 +34,13 @@ class InstanceWorkspaces:
     projects: Projects
     testbed: Testbed | None = None
     """None: agents run nothing."""
+    _opened: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+    """Where each item's repository was made last: its base is checked out there."""
 
     def open(self, item: Any, folder: Path) -> str:
         instance = instance_of(item)
         self.projects.open(instance, folder)
+        self._opened[instance.id] = folder.resolve()
         return base_of(folder)
 
     def task(self, item: Any) -> str:
@@ -49,8 +55,9 @@ class InstanceWorkspaces:
         return self.testbed.run(instance_of(item), worktree, words)
 
     def check(self, item: Any) -> Check:
-        """That it merges: the tests that decide are hidden."""
-        return Check()
+        """That what changed can be parsed: the tests that decide are hidden."""
+        base = self._opened[instance_of(item).id]
+        return Check(shlex.join([sys.executable, "-I", "-B", parses.__file__, str(base)]))
 
 
 def instance_of(item: Any) -> Instance:

@@ -145,7 +145,7 @@ def test_a_cap_on_an_item_ends_it_and_a_cap_on_the_run_stops_it_until_it_is_rais
         (["--data", "empty.json"], "is empty"),
         (["--into", "."], "is there already"),
         (["--resume", "."], "not the folder of a benchmark run"),
-        (["swebench"], "cannot be run by this command yet"),
+        (["swebench"], "name their folder with --clones"),
     ],
 )
 def test_what_a_user_can_mend_is_said_in_plain_words(

@@ -18,7 +18,7 @@ from delm_client.bench.reading import Row
 from delm_client.bench.swebench import data
 from delm_client.bench.swebench.checkouts import Checkouts
 from delm_client.bench.swebench.docker import DockerHarness, gold
-from delm_client.bench.swebench.environments import Judge, Workspaces
+from delm_client.bench.swebench.environments import Judge, Projects
 from delm_client.bench.swebench.local import LocalSandbox
 from delm_client.bench.swebench.outcomes import Outcome
 from delm_client.bench.swebench.predictions import Prediction, Predictions
@@ -50,7 +50,7 @@ def test_a_checkout_is_at_the_base_commit_and_hides_what_came_later(
 ) -> None:
     folder, base = clone
     issue = instance(base_commit=base)
-    workspaces: Workspaces = Checkouts(folder.parent)
+    workspaces: Projects = Checkouts(folder.parent)
     work = tmp_path / "work"
     workspaces.open(issue, work)
     assert git(work, "rev-parse", "HEAD") == base

@@ -17,7 +17,7 @@ from delm_client.bench import jobs
 from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.compare import compare as compared
 from delm_client.bench.compare import show as show_comparison
-from delm_client.bench.errors import BenchError
+from delm_client.bench.errors import BenchError, PlugError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
 from delm_client.bench.items import Benchmark, Question
@@ -30,11 +30,13 @@ from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wante
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
 from delm_client.bench.scripted import Script, reader, scripted
-from delm_client.bench.subjects import Team, Topology
+from delm_client.bench.subjects import JudgedLater, Team, Topology
+from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
 CODING = "Items that are solved by changing files"
 out = Console(emoji=False)  # or `openai:x:` would become one
 err = Console(stderr=True, emoji=False)
+SWEBENCH = "SWE-bench"
 
 BENCH_HELP = "\n\n".join(
     [
@@ -52,10 +54,14 @@ BENCH_HELP = "\n\n".join(
         "--base-url. scripted:reader (longbench) and scripted:coder (the rest) stand in for a model, to try "
         "the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
+        "[bold]swebench[/]: agents leave patches, written as official predictions; when all are through, a "
+        "judge says what became of them: the official harness (docker), its scripts in bubblewrap (local), "
+        "or nobody (--no-judge). Where the environment broke, --resume judges again and asks no agent.",
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
         "Without a model: delm-run bench humaneval --topology central -n 2 --model scripted:coder --limit 5",
-        "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",
+        "Exit code 0 when every item was run, 1 when some could not be run or judged or a cap stopped it, 2 "
+        "for bad input.",
     ]
 )
 
@@ -68,6 +74,7 @@ def add_to(app: typer.Typer) -> None:
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"The benchmark: {', '.join(Benchmark)}.")] = "longbench",
+    file: Annotated[Path | None, typer.Argument(help="Its data: the same as --data.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Its data: a file, or a clone; default: what is installed, or the hub."),
@@ -123,12 +130,49 @@ def bench(
             min=0,
             rich_help_panel=CODING,
             help="Calls of the model for one piece of work; what is in the worktree then counts. "
-            "0: the benchmark's own (30).",
+            "0: the benchmark's own (30; swebench 80).",
         ),
     ] = 0,
     output_chars: Annotated[
         int, typer.Option(min=100, rich_help_panel=CODING, help="What one action may print.")
     ] = 8000,
+    environment: Annotated[
+        Environment,
+        typer.Option(
+            help="Where agents work. worktree: checkouts of --clones, where nothing can be run; "
+            "local: the same, and commands run in bubblewrap; docker: the official images.",
+            rich_help_panel=SWEBENCH,
+        ),
+    ] = Environment.WORKTREE,
+    clones: Annotated[
+        Path | None,
+        typer.Option(help="A folder of clones, called owner__name or name.", rich_help_panel=SWEBENCH),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For local: a virtual environment with what a project needs, owner/name=FOLDER or "
+            "owner/name@version=FOLDER; may be given several times.",
+            rich_help_panel=SWEBENCH,
+        ),
+    ] = None,
+    judge: Annotated[
+        Judging | None,
+        typer.Option(
+            help="docker: the official harness; local: the official evaluation scripts in bubblewrap; none: "
+            "only predictions are written. Default: local where the environment is local, else docker.",
+            rich_help_panel=SWEBENCH,
+        ),
+    ] = None,
+    no_judge: Annotated[
+        bool, typer.Option("--no-judge", help="The same as --judge none.", rich_help_panel=SWEBENCH)
+    ] = False,
+    harness_python: Annotated[
+        str,
+        typer.Option(
+            help="An interpreter that has `swebench` 5; default: this one.", rich_help_panel=SWEBENCH
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
@@ -144,8 +188,8 @@ def bench(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this folder; only caps, --at-once, --base-url, --key-env and --call-timeout are "
-            "taken anew."
+            help="Go on with this folder; only caps, --at-once, --base-url, --key-env, --call-timeout and "
+            "what judges are taken anew."
         ),
     ] = None,
     floors: Annotated[
@@ -159,6 +203,9 @@ def bench(
 ) -> None:
     """Run a benchmark."""
     with _clear_errors(into or resume):
+        if file is not None and data is not None:
+            raise BenchError("The data are named twice: as an argument, and with --data.")
+        data = data or file
         if floors:
             _floors(jobs.Choice(name, data, domain, limit, seed), as_json=as_json)
             return
@@ -169,8 +216,10 @@ def bench(
         if cot and topology is not Topology.DIRECT and resume is None:
             raise BenchError("--cot is LongBench's own way of asking, so it goes with --topology direct.")
         insist()
+        judging = Judging.NONE if no_judge else judge
+        plugs = chosen(environment if resume is None else None, clones, python or (), judging, harness_python)
         if resume is not None:
-            job = jobs.resumed(resume, base_url, key_env)
+            job = jobs.resumed(resume, base_url, key_env, plugs)
         else:
             habits = {
                 "gist_tokens": gist_tokens,
@@ -185,6 +234,7 @@ def bench(
                 "cot": cot,
                 # A model that thinks before it answers needs more, and whoever says so gets it for both.
                 "answer_tokens": ANSWER_TOKENS if cot and not max_tokens else 0,
+                **plugs,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
@@ -232,11 +282,19 @@ def _floors(choice: jobs.Choice, *, as_json: bool) -> None:
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
     """Run the job, print its results, and tell whether every item was run."""
-    job.wanted.key()
+    left = job.left()
+    if left:
+        job.wanted.key()
+    if isinstance(job.subject, JudgedLater) and (left or job.unjudged()):
+        job.subject.ready(job.path, job.data, working=bool(left))
     folder = job.opened()
     err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
-    with _model(job.wanted) as asked:
-        whole = _run(folder, job, asked)
+    whole = True
+    if left:
+        with _model(job.wanted) as asked:
+            whole = _run(folder, job, asked)
+    if isinstance(job.subject, JudgedLater):
+        whole = _judged(folder, job, job.subject) and whole
     found = results(folder)
     folder.save("results.json", found)
     if as_json:
@@ -286,6 +344,24 @@ def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:
     return False
 
 
+def _judged(folder: Folder, job: jobs.Job, subject: JudgedLater) -> bool:
+    """Judge what the agents left; False where something could not be judged."""
+
+    def told(text: str) -> None:
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        subject.judge(folder, job.items, told)
+    except PlugError as error:
+        err.print(f"Judging stopped: {error} {_go_on(folder)}", style="red", markup=False, soft_wrap=True)
+        return False
+    except KeyboardInterrupt:
+        folder.save("results.json", results(folder))
+        told(f"Stopped. {_go_on(folder)}")
+        raise typer.Exit(130) from None
+    return not any(row.get("outcome") == "environment_broke" for row in folder.items().values())
+
+
 def _go_on(folder: Folder) -> str:
     return f"What is finished is kept; go on with: delm-run bench --resume {shlex.quote(str(folder.path))}"
 
@@ -297,7 +373,8 @@ def _tell(progress: Progress) -> None:
     took = time.monotonic() - progress.started
     rate = progress.here / took if took else 0.0
     open_ = progress.total - progress.done - progress.broken
-    line = f"{progress.done} of {progress.total} done, {progress.right} right"
+    line = f"{progress.done} of {progress.total} done, "
+    line += f"{progress.open} to be judged" if progress.open else f"{progress.right} right"
     line += f", {progress.broken} could not be run" if progress.broken else ""
     line += f"; {60 * rate:.1f} items/min, {open_ / rate / 60:.0f} min left; " if rate else "; "
     err.print(line + spent_words(progress.meter.spent.as_json()), highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from delm_client.bench import registry
@@ -69,10 +70,23 @@ class Job:
         plan = replace(self.plan, item_caps=item_caps, run_caps=run_caps, at_once=at_once)
         return replace(self, plan=plan)
 
+    @property
+    def data(self) -> str:
+        """The data file; empty: the hub."""
+        if self.folder is not None:
+            return str(self.folder.config["data"])
+        return str(self.choice.data.resolve()) if self.choice and self.choice.data else ""
+
     def left(self) -> list[Item]:
         """What is still to be run."""
         ready = self.folder.items() if self.folder else {}
         return [each for each in self.items if ready.get(each.id, {}).get("state") != DONE]
+
+    def unjudged(self) -> bool:
+        """Whether something that was submitted is not judged yet."""
+        rows = self.folder.items().values() if self.folder else ()
+        submitted = [one for row in rows for one in (row, *row.get("submissions", ()))]
+        return any(one["right"] is None for one in submitted)
 
     def opened(self) -> Folder:
         """The folder; made for a new run. Raises BenchError where something is already."""
@@ -134,8 +148,11 @@ def items_of(choice: Choice) -> Sequence[Item]:
     return [items[index] for index in sorted(chance.sample(range(len(items)), choice.limit))]
 
 
-def resumed(path: Path, base_url: str, key_env: str) -> Job:
+def resumed(path: Path, base_url: str, key_env: str, anew: Mapping[str, Any] = MappingProxyType({})) -> Job:
     """A run to go on with, as its folder says; the address and the key may be others now.
+
+    Args:
+        anew: Habits that are others now: those that say nothing about the agents, such as who judges.
 
     Raises:
         BenchError: It is no folder of a run, or its data are not there any more.
@@ -143,7 +160,7 @@ def resumed(path: Path, base_url: str, key_env: str) -> Job:
     folder = Folder.open(path.resolve())
     plan, model = dict(folder.config["plan"]), dict(folder.config["model"])
     plan["topology"] = Topology(plan["topology"])
-    subject = subject_of(folder.config["benchmark"], plan["habits"])
+    subject = subject_of(folder.config["benchmark"], {**plan["habits"], **anew})
     plan["item_caps"], plan["run_caps"] = Caps(**plan["item_caps"]), Caps(**plan["run_caps"])
     model["price"] = Price(**model["price"]) if model["price"] else None
     model["base_url"], model["key_env"] = base_url or model["base_url"], key_env or model["key_env"]

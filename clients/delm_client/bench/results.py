@@ -23,6 +23,7 @@ def results(folder: Folder) -> dict[str, Any]:
     """
     items = list(folder.items().values())
     done = [item for item in items if item["state"] == DONE and item["right"] is not None]
+    seconds = [item["seconds"] for item in items if item["state"] == DONE]
     broken = [item for item in items if item["state"] == BROKEN]
     served = sorted({name for item in items for name in item["served_by"]})
     subject = subject_of(folder.config["benchmark"], folder.config["plan"]["habits"])
@@ -39,13 +40,16 @@ def results(folder: Folder) -> dict[str, Any]:
         "could_not_be_run": {item["id"]: item["ended"] for item in broken},
         "overall": tally(item["right"] for item in done),
         "not_judged": sum(item["state"] == DONE and item["right"] is None for item in items),
+        "could_not_be_judged": {
+            item["id"]: item["reason"] for item in items if item.get("outcome") == "environment_broke"
+        },
         "by": {group: _by(done, group) for group in subject.groups},
         **subject.sums(done),
         "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
         "spent": folder.spending().as_json(),
         "item_seconds": {
-            "p50": percentile([item["seconds"] for item in done], 0.5),
-            "p95": percentile([item["seconds"] for item in done], 0.95),
+            "p50": percentile(seconds, 0.5),
+            "p95": percentile(seconds, 0.95),
         },
     }
 
@@ -78,14 +82,33 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     out.print(table)
     _show_own(out, found)
     out.print(spent_words(found["spent"]), highlight=False)
+    seconds = found["item_seconds"]
+    out.print(
+        f"{seconds['p50']:.1f} s an item (median), {seconds['p95']:.1f} s (95th percentile)", highlight=False
+    )
+    if found.get("cost_usd_a_submission") is not None:
+        item, submission = found["cost_usd_an_item"], found["cost_usd_a_submission"]
+        out.print(f"${item:.4f} an item, ${submission:.4f} a submission", highlight=False)
     if found["cut_off"]:
         out.print(
             f"{found['cut_off']} replies were cut off at --max-tokens: models that think first need more",
             style="yellow",
             highlight=False,
         )
+    _show_open(out, found)
+
+
+def _show_open(out: Console, found: Mapping[str, Any]) -> None:
+    """What has no result yet, and why."""
     for name, why in found["could_not_be_run"].items():
         out.print(f"{name} {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for name, why in found["could_not_be_judged"].items():
+        out.print(f"{name}: the environment broke: {why}", style="yellow", highlight=False, soft_wrap=True)
+    if found["not_judged"]:
+        out.print(
+            f"{found['not_judged']} are not judged, and neither right nor wrong: --resume judges them",
+            highlight=False,
+        )
     left = found["asked"] - found["overall"]["total"] - found["not_judged"] - len(found["could_not_be_run"])
     if left or found["could_not_be_run"]:
         out.print(

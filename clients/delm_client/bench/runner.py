@@ -56,6 +56,8 @@ class Progress:
     done: int = 0
     right: int = 0
     broken: int = 0
+    open: int = 0
+    """Done, and judged later."""
     started: float = field(default_factory=time.monotonic)
     meter: Meter | None = None
 
@@ -87,6 +89,7 @@ async def run(
         resumed=len(ready),
         done=len(ready),
         right=sum(item["right"] is True for item in ready.values()),
+        open=sum(item["right"] is None for item in ready.values()),
         meter=meter,
     )
     told(progress)
@@ -98,6 +101,7 @@ async def run(
         folder.finish(row)
         progress.done += row["state"] == DONE
         progress.right += row["right"] is True
+        progress.open += row["right"] is None
         progress.broken += row["state"] == BROKEN
         told(progress)
 

@@ -5,12 +5,12 @@ is a `Subject`'s. `subject_of` finds the one of a benchmark.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from delm_client.bench.errors import DataError
+from delm_client.bench.folder import Folder
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Benchmark, Item
 from delm_client.bench.policies import written
@@ -145,28 +145,50 @@ class Subject(Protocol):
         """What results add to the counts, over the rows that were run; `each_agent` among it."""
 
 
+@runtime_checkable
+class JudgedLater(Protocol):
+    """A benchmark whose submissions are judged when the agents are through; `right` is None before."""
+
+    def ready(self, run_folder: Path, data: str, *, working: bool) -> None:
+        """Find out, in seconds, whether agents could work and the judge could judge.
+
+        Args:
+            data: The data file; empty: the hub.
+            working: Whether agents are still to work.
+
+        Raises:
+            PlugError: Says what is missing and what would work.
+        """
+
+    def judge(self, folder: Folder, items: Sequence[Item], told: Callable[[str], None]) -> None:
+        """Judge what is not judged, and what could not be judged before; rows say what came of it.
+
+        Raises:
+            PlugError: The judge could not be started at all; what it said before is kept.
+        """
+
+
 def subject_of(benchmark: str, wishes: Mapping[str, Any]) -> Subject:
     """The subject of a benchmark, with the habits among the wishes that it knows.
 
     Raises:
-        DataError: There is no such benchmark, or it cannot be run; says what can.
+        BenchError: There is no such benchmark, or a wish that it cannot have.
     """
     from delm_client.bench.exercises.subject import Exercises
     from delm_client.bench.longbench.subject import LongBench
     from delm_client.bench.registry import named
+    from delm_client.bench.swebench.subject import SweBench
 
     match named(benchmark):
         case Benchmark.LONGBENCH:
             return LongBench.wished(wishes)
         case Benchmark.SWEBENCH:
-            raise DataError(
-                "swebench cannot be run by this command yet. "
-                "`python -m delm_client.bench swebench` checks its data."
-            )
+            return SweBench.wished(wishes)
         case _:
             return Exercises.wished(wishes)
 
 
 def known_to(habits: type[Habits], wishes: Mapping[str, Any]) -> Habits:
     """Habits with those of the wishes that they know; the rest is for other benchmarks."""
-    return habits(**{name: value for name, value in wishes.items() if name in habits.__annotations__})
+    known = {each.name for each in fields(cast(Any, habits))}
+    return habits(**{name: value for name, value in wishes.items() if name in known})

@@ -18,6 +18,7 @@ Knowledge = Callable[[str], Mapping[str, str]]
 """A prompt in, the files that it would write by their path; nothing: it writes its stub."""
 
 _FILE = re.compile(r"^--- (\S+\.\w+)\n(.*?)(?=\n\n--- |\n\nIts tests |\Z)", re.M | re.S)
+_NEW = "as_scripted.txt"
 _STEP = re.compile(r"^Step (\d+) of \d+\.", re.M)
 _BEFORE = re.compile(r"^--- step (\d+), ", re.M)
 _PATCHED = re.compile(r"^(agent-\d+) \(patch", re.M)
@@ -55,7 +56,7 @@ class ScriptedCoder:
         before = _BEFORE.findall(prompt.rpartition(REFUSED)[0])
         if before:  # goes on where it writes
             number += 2 - int(before[-1])
-        path, text = _FILE.findall(prompt)[0]
+        path, text = _named(prompt)
         writes = [
             {"action": "write", "path": name, "content": content} for name, content in self._files(prompt)
         ]
@@ -67,19 +68,25 @@ class ScriptedCoder:
         return steps[min(number, len(steps)) - 1]
 
     def _files(self, prompt: str) -> list[tuple[str, str]]:
-        path, text = _FILE.findall(prompt)[0]
+        path, text = _named(prompt)
         stub = text.replace("raise NotImplementedError", "return None")
         return list((self.known(prompt) or {path: f"{stub.rstrip()}\n# As scripted.\n"}).items())
 
 
+def _named(prompt: str) -> tuple[str, str]:
+    """The first file that the task shows; where it shows none, one that is to be made."""
+    found = _FILE.findall(prompt)
+    return found[0] if found else (_NEW, "")
+
+
 def _found(path: str, text: str) -> dict[str, Any]:
-    line = max(text.splitlines(), key=len).strip()
+    line = max(text.splitlines(), key=len, default="").strip()
     return {
         "action": "done",
         "kind": "fact",
         "gist": f"{path} is what has to be changed.",
         "summary": "- as scripted",
-        "quotes": [{"path": path, "text": line}],
+        "quotes": [{"path": path, "text": line}] if line else [],
     }
 
 

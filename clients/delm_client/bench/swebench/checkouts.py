@@ -41,15 +41,13 @@ class Checkouts:
         )
 
     def open(self, instance: Instance, folder: Path) -> None:
-        """See `Workspaces.open`. The base commit keeps its hash; its parents are not there."""
+        """See `Projects.open`. The base commit keeps its hash; its parents are not there."""
         clone = self.clone_of(instance.repo)
         if folder.exists() and any(folder.iterdir()):
             raise PlugError(f"{folder} is not empty: name a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         try:
             git(folder, "init", "--quiet", "--initial-branch=main")
-            # The base commit has no parent here, and `git show` would print the whole project.
-            git(folder, "config", "log.showRoot", "false")
             # A single commit can be had from a clone only where it allows that; this one is the user's own.
             upload = "git -c uploadpack.allowAnySHA1InWant=true upload-pack"
             git(
@@ -62,31 +60,46 @@ class Checkouts:
                 f"{instance.id} cannot be checked out from {clone}: {error} "
                 "Does the clone hold this commit? `git fetch` there, and clone without --depth."
             ) from error
-        info = folder / ".git" / "info"
-        info.mkdir(exist_ok=True)
-        (info / "exclude").write_text(IGNORED, encoding="utf-8")
+        keep_out(folder)
         (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
 
     def patch(self, instance: Instance, folder: Path) -> str:
-        """See `Workspaces.patch`. New files are in it, ignored ones are not.
+        """See `Projects.patch`. Raises PlugError as `patch_since` does."""
+        return patch_since(folder, instance.base_commit)
 
-        Raises:
-            PlugError: git fails, or the change is not UTF-8, which the official format cannot hold.
-        """
-        with tempfile.TemporaryDirectory(prefix="delm-patch-") as made:
-            out = Path(made) / "patch.diff"
-            try:
-                git(folder, *QUIET, "add", "--all", "--intent-to-add")
-                git(
-                    folder, *QUIET, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
-                    f"--output={out}", instance.base_commit,
-                )  # fmt: skip
-            except GitError as error:
-                raise PlugError(f"The changes in {folder} cannot be told: {error}") from error
-            data = out.read_bytes()
+
+def base_of(folder: Path) -> str:
+    """The base commit of a workspace or of a work tree of it: the one that has no parent there."""
+    return git(folder, "rev-list", "--max-parents=0", "HEAD")
+
+
+def keep_out(folder: Path) -> None:
+    """Keep what commands leave behind out of patches."""
+    # The base commit has no parent here, and `git show` would print the whole project.
+    git(folder, "config", "log.showRoot", "false")
+    info = folder / ".git" / "info"
+    info.mkdir(exist_ok=True)
+    (info / "exclude").write_text(IGNORED, encoding="utf-8")
+
+
+def patch_since(folder: Path, base: str) -> str:
+    """All changes in a work tree since a commit. New files are in it, ignored ones are not.
+
+    Raises:
+        PlugError: git fails, or the change is not UTF-8, which the official format cannot hold.
+    """
+    with tempfile.TemporaryDirectory(prefix="delm-patch-") as made:
+        out = Path(made) / "patch.diff"
         try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise PlugError(
-                f"The change in {folder} is not UTF-8, and predictions are JSON: {error}"
-            ) from error
+            git(folder, *QUIET, "add", "--all", "--intent-to-add")
+            git(
+                folder, *QUIET, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
+                f"--output={out}", base,
+            )  # fmt: skip
+        except GitError as error:
+            raise PlugError(f"The changes in {folder} cannot be told: {error}") from error
+        data = out.read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise PlugError(f"The change in {folder} is not UTF-8, and predictions are JSON: {error}") from error

@@ -51,21 +51,15 @@ class DockerHarness:
 
     def check(self) -> None:
         """Is docker there, does its daemon answer, and is the harness installed. Raises PlugError."""
-        if shutil.which(self.docker) is None:
-            raise PlugError(
-                f"The official harness needs docker, and `{self.docker}` is not installed: "
-                f"see https://docs.docker.com/engine/install/. {ELSEWHERE}"
-            )
-        here = Path.cwd()
-        ended = run_bounded(
-            [self.docker, "version", "--format", "{{.Server.Version}}"], here, timeout_s=CHECK_S
-        )
-        if ended.code != 0:
-            why = last_lines(ended.output, 1) or f"it did not answer within {CHECK_S} s"
-            raise PlugError(f"docker is installed, but its daemon does not answer: {why} {ELSEWHERE}")
+        try:
+            daemon_answers(self.docker)
+        except PlugError as error:
+            raise PlugError(f"{error} {ELSEWHERE}") from error
         try:
             found = run_bounded(
-                [self.python, "-c", "import swebench.harness.run_evaluation"], here, timeout_s=CHECK_S
+                [self.python, "-c", "import swebench.harness.run_evaluation"],
+                Path.cwd(),
+                timeout_s=CHECK_S,
             )
         except OSError as error:
             raise PlugError(f"{self.python} cannot be started: {error}") from error
@@ -92,6 +86,7 @@ class DockerHarness:
         report = self.folder / f"{model.replace('/', '__')}.{self.run_id}.json"
         report.unlink(missing_ok=True)  # of an earlier, shorter run
         ids = [prediction.instance_id for prediction in ours]
+        self._forget_broken(model, ids)
         argv = self.argv(predictions, ids, self._dataset())
         ended = run_bounded(argv, self.folder, timeout_s=self.timeout_s)
         judged = self.read(model, ids)
@@ -112,6 +107,18 @@ class DockerHarness:
                 judged |= outcomes.read_instance_report(single)
         return judged
 
+    def _forget_broken(self, model: str, ids: Iterable[str]) -> None:
+        """Remove reports that only say that an environment broke: the harness would not try those again."""
+        logs = outcomes.log_folder(self.folder, self.run_id, model)
+        for instance_id in ids:
+            single = logs / instance_id / "report.json"
+            if not single.is_file():
+                continue
+            if not single.stat().st_size or not all(
+                one.outcome.is_judged for one in outcomes.read_instance_report(single).values()
+            ):
+                single.unlink()
+
     def _dataset(self) -> str:
         """The data set as the harness can read it: it takes no `.gz`, and is started in another folder."""
         path = Path(self.dataset)
@@ -122,6 +129,23 @@ class DockerHarness:
         plain = self.folder / path.stem
         plain.write_bytes(gzip.decompress(path.read_bytes()))
         return str(plain.resolve())
+
+
+def daemon_answers(docker: str) -> None:
+    """Is docker there, and does its daemon answer. Raises PlugError."""
+    if shutil.which(docker) is None:
+        raise PlugError(
+            f"docker is needed, and `{docker}` is not installed: see https://docs.docker.com/engine/install/."
+        )
+    ended = run_bounded([docker, "version", "--format", "{{.Server.Version}}"], Path.cwd(), timeout_s=CHECK_S)
+    if ended.code != 0:
+        why = last_lines(ended.output, 1) or f"it did not answer within {CHECK_S} s"
+        raise PlugError(f"docker is installed, but its daemon does not answer: {why}")
+
+
+def image_of(instance: Instance) -> str:
+    """The official image of an instance, as its row or else the convention names it."""
+    return instance.image or f"swebench/sweb.eval.x86_64.{instance.id.replace('__', '_1776_').lower()}:latest"
 
 
 def gold(instances: Iterable[Instance]) -> list[Prediction]:

@@ -1,7 +1,8 @@
-"""The plug for what SWE-bench needs around it: somewhere to work, and something that judges.
+"""The plugs for what SWE-bench needs around it: projects, somewhere to run commands, something that judges.
 
-`Workspaces` gives an agent the project at the base commit; `Judge` says what became of predictions. They are
-chosen apart: agents may work in plain checkouts where there is no docker, and the harness judges elsewhere.
+`Projects` are where agents' repositories come from, `Testbed` is where agents run commands, and `Judge` says
+what became of predictions. They are chosen apart: agents may work in plain checkouts where there is no
+docker, and the harness judges elsewhere.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from typing import Protocol
 
 from delm_client.bench.items import Instance
 from delm_client.bench.swebench.outcomes import Judged
+from delm_client.repair.processes import Completed
 
 
-class Workspaces(Protocol):
-    """Where agents work."""
+class Projects(Protocol):
+    """Where projects at their base commits come from."""
 
     def open(self, instance: Instance, folder: Path) -> None:
         """Make `folder` the project at its base commit, without what came later, nor hidden tests.
@@ -24,6 +26,20 @@ class Workspaces(Protocol):
 
     def patch(self, instance: Instance, folder: Path) -> str:
         """All that was changed in `folder` since, committed or not, as a diff; empty where nothing was."""
+
+
+class Testbed(Protocol):
+    """Where agents run commands."""
+
+    def check(self) -> None:
+        """Could it run here. Raises PlugError with what would work."""
+
+    def run(self, instance: Instance, folder: Path, command: str) -> Completed:
+        """Run a command of bash on a copy of the project in `folder`; `code` is None at its deadline.
+
+        Raises:
+            PlugError: It could not be run; says nothing about the command.
+        """
 
 
 class Judge(Protocol):

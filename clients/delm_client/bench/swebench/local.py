@@ -1,13 +1,11 @@
 """Without docker: an instance's own evaluation script in a bubblewrap sandbox, graded by the harness's own
 parser.
 
-The scripts were written for the official images: they activate a conda environment and work in /testbed. So
-the sandbox has a `conda` that activates a Python environment of the user's, with what the project needs at
-that version. There is no network in it: what a script would install has to be there.
+The scripts were written for the official images, which `sandbox.py` imitates. There is no network in it: what
+a script would install has to be there.
 """
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -17,19 +15,14 @@ from pathlib import Path
 
 from delm_client.bench.errors import PlugError
 from delm_client.bench.items import Instance
-from delm_client.bench.swebench import outcomes
+from delm_client.bench.swebench import outcomes, sandbox
 from delm_client.bench.swebench.checkouts import Checkouts
 from delm_client.bench.swebench.outcomes import Judged, Outcome
 from delm_client.bench.swebench.predictions import read
 from delm_client.git import GitError, git
 from delm_client.repair.processes import last_lines, run_bounded
 
-PROBE_S = 60
 GRADE_S = 300
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
-ISOLATED = (
-    "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
-)  # fmt: skip
 # As the harness tries them, one after the other.
 APPLY = (("apply", "--verbose"), ("apply", "--verbose", "--reject"))
 PATCH = ("patch", "--batch", "--fuzz=5", "-p1", "-i")
@@ -61,16 +54,12 @@ class LocalSandbox:
 
     def check(self) -> None:
         """Does bubblewrap work, and is the harness installed. Raises PlugError."""
-        if shutil.which("bwrap") is None:
-            raise PlugError("The local sandbox needs bubblewrap on Linux: `apt install bubblewrap`.")
-        here = Path.cwd()
-        started = run_bounded([*ISOLATED, *_system(), "true"], here, timeout_s=PROBE_S)
-        if started.code != 0:
-            why = last_lines(started.output, 1)
-            raise PlugError(f"bubblewrap is installed and cannot make a sandbox here: {why}")
+        sandbox.check()
         try:
             found = run_bounded(
-                [self.harness_python, "-c", "import swebench.harness.grading"], here, timeout_s=PROBE_S
+                [self.harness_python, "-c", "import swebench.harness.grading"],
+                Path.cwd(),
+                timeout_s=sandbox.PROBE_S,
             )
         except OSError as error:
             raise PlugError(f"{self.harness_python} cannot be started: {error}") from error
@@ -101,26 +90,25 @@ class LocalSandbox:
             with tempfile.TemporaryDirectory(prefix="delm-testbed-") as made_here:
                 try:
                     found = self._run(instance, prediction.patch, Path(made_here), logs)
-                except PlugError as error:
+                except (PlugError, GitError) as error:
                     found = Judged(instance.id, Outcome.ENVIRONMENT_BROKE, str(error))
             judged[instance.id] = found or self._graded(instance, prediction.official(), logs)
         return outcomes.complete(instances, made.values(), judged)
 
     def _run(self, instance: Instance, patch: str, scratch: Path, logs: Path) -> Judged | None:
         """Run the evaluation script on the patched project; None where it ran to its end."""
-        python = self._python(instance)
+        python = sandbox.python_for(instance, self.pythons)
         testbed = scratch / "testbed"
         self.checkouts.open(instance, testbed)
         diff = logs / "patch.diff"
         diff.write_text(patch, encoding="utf-8")
         if not _apply(testbed, diff):
             return Judged(instance.id, Outcome.UNRESOLVED, "patch_does_not_apply")
-        conda, out = scratch / "conda", scratch / "out"
-        (conda / "bin").mkdir(parents=True)
-        (conda / "bin" / "activate").write_text(f'conda() {{ export PATH="{python}/bin:$PATH"; }}\n')
-        (conda / "eval.sh").write_text(instance.eval_script, encoding="utf-8")
+        out = scratch / "out"
         out.mkdir()
-        argv = [*ISOLATED, *_system(), *_visible(python), *_project(testbed, conda, out), *RUN]
+        conda = sandbox.conda(scratch / "conda", python)
+        (conda / "eval.sh").write_text(instance.eval_script, encoding="utf-8")
+        argv = [*sandbox.words(testbed, conda, python, "--bind", str(out), "/out"), *RUN]
         ended = run_bounded(argv, scratch, timeout_s=self.timeout_s)
         if ended.code is None:
             return Judged(instance.id, Outcome.UNRESOLVED, "tests_timed_out")
@@ -130,12 +118,6 @@ class LocalSandbox:
             raise PlugError(f"The sandbox did not start: {last_lines(ended.output, 2)}")
         shutil.copyfile(said, logs / "test_output.txt")
         return None
-
-    def _python(self, instance: Instance) -> Path:
-        for name in (f"{instance.repo}@{instance.version}", instance.repo):
-            if name in self.pythons:
-                return self.pythons[name].absolute()
-        raise PlugError(f"No Python environment is named for {instance.repo}@{instance.version}.")
 
     def _graded(self, instance: Instance, prediction: Mapping[str, str], logs: Path) -> Judged:
         row = {
@@ -174,42 +156,7 @@ def _apply(testbed: Path, diff: Path) -> bool:
             git(testbed, "clean", "-fdq")
         else:
             return True
-    return bool(shutil.which("patch")) and run_bounded([*PATCH, path], testbed, timeout_s=PROBE_S).code == 0
-
-
-def _system() -> list[str]:
-    """The system's programs, read-only, and nobody's home."""
-    words: list[str] = []
-    for name in SYSTEM:
-        if os.path.islink(name):
-            words += ["--symlink", os.readlink(name), name]
-        elif os.path.isdir(name):
-            words += ["--ro-bind", name, name]
-    return [*words, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108
-
-
-def _visible(python: Path) -> list[str]:
-    """An environment and the Python that it is made of, read-only, where they are."""
-    if not (python / "bin" / "python").exists():
-        raise PlugError(f"{python} is no virtual environment: it has no bin/python.")
-    real = (python / "bin" / "python").resolve()
-    base = real.parent.parent
-    words: list[str] = []
-    for place in dict.fromkeys((str(base), str(python))):
-        if not place.startswith("/usr/") and place != "/usr":
-            words += ["--ro-bind", place, place]
-    return words
-
-
-def _project(testbed: Path, conda: Path, out: Path) -> list[str]:
-    return [
-        "--bind", str(testbed), "/testbed",
-        "--ro-bind", str(conda), "/opt/miniconda3",
-        "--bind", str(out), "/out",
-        "--chdir", "/testbed",
-        "--setenv", "HOME", "/tmp",  # noqa: S108
-        "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin",
-        "--setenv", "PYTHONPATH", "/testbed",
-        "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
-        "--setenv", "LANG", "C.UTF-8",
-    ]  # fmt: skip
+    return (
+        bool(shutil.which("patch"))
+        and run_bounded([*PATCH, path], testbed, timeout_s=sandbox.PROBE_S).code == 0
+    )

@@ -117,7 +117,17 @@ def _prediction(row: Row) -> Prediction:
 
 def write_json(path: Path, predictions: Iterable[Prediction]) -> None:
     """Write `preds.json`, the object by instance that mini-SWE-agent writes too; whole or not at all."""
-    made = path.with_name(path.name + ".new")
     official = {prediction.instance_id: prediction.official() for prediction in predictions}
-    made.write_text(json.dumps(official, indent=2) + "\n", encoding="utf-8")
+    _whole(path, json.dumps(official, indent=2) + "\n")
+
+
+def write_lines(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write `.jsonl`, one line for each; whole or not at all."""
+    _whole(path, "".join(json.dumps(prediction.official()) + "\n" for prediction in predictions))
+
+
+def _whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(path.name + ".new")
+    made.write_text(text, encoding="utf-8")
     made.replace(path)

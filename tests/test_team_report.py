@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from delm_client.pages import escaped
 from delm_client.team import economics
 from delm_client.team.figures import as_json, figures
 from delm_client.team.record import (
@@ -30,7 +31,7 @@ from delm_client.team.record import (
     Started,
     TeamFacts,
 )
-from delm_client.team.report import escaped, html, markdown, write, write_json
+from delm_client.team.report import html, markdown, write, write_json
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.stats import report as stats_of
 from delm_mcp.store.base import Tx

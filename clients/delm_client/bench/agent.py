@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from delm_client.bench.forms import BadForm
 from delm_client.bench.longbench.anchors import anchor
 from delm_client.bench.longbench.scoring import extract_answer
 from delm_client.bench.parts import Part
-from delm_client.bench.reader import BadForm, Note, Reader, Wish
+from delm_client.bench.reader import Note, Reader, Wish
 from delm_client.session import BoardError, BoardGone, Session
 
 WAIT_S = 20

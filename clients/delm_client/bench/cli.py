@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +19,14 @@ from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Question
+from delm_client.bench.items import Benchmark
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
-from delm_client.bench.reader import Habits
 from delm_client.bench.results import results, show, spent_words
-from delm_client.bench.runner import Plan, Progress, run
+from delm_client.bench.runner import Progress, run
 from delm_client.bench.scripted import scripted
-from delm_client.bench.topologies import Topology
+from delm_client.bench.subjects import Team, Topology
 
 out = Console()
 err = Console(stderr=True)
@@ -58,9 +57,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="The benchmark: longbench.")] = "longbench",
+    name: Annotated[str, typer.Argument(help=f"The benchmark: {', '.join(Benchmark)}.")] = "longbench",
     data: Annotated[
-        Path | None, typer.Option(help="Its data file; default: the hub, through `datasets`.")
+        Path | None,
+        typer.Option(help="Its data: a file, or a clone; default: what is installed, or the hub."),
     ] = None,
     domain: Annotated[str, typer.Option(help="Of LongBench-v2's questions, or `all`.")] = MULTI_DOC,
     topology: Annotated[Topology, typer.Option(help="Who reads what and who knows what.")] = Topology.DELM,
@@ -72,8 +72,8 @@ def bench(
     ] = "",
     temperature: Annotated[float, typer.Option(help="-1: the model's own; LongBench says 0.1.")] = 0.1,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Of one answer; models that think need more.")
-    ] = 2048,
+        int, typer.Option(min=0, help="Of one answer; models that think need more. 0: the benchmark's own.")
+    ] = 0,
     price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
     policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
     no_verify: Annotated[
@@ -117,14 +117,20 @@ def bench(
         if resume is not None:
             job = jobs.resumed(resume, base_url, key_env)
         else:
-            habits = Habits(gist_tokens, not no_hierarchy, rounds, chunk_tokens, context_tokens)
-            team = jobs.Team(topology, agents, "open" if no_verify else policy)
+            habits = {
+                "gist_tokens": gist_tokens,
+                "hierarchy": not no_hierarchy,
+                "rounds": rounds,
+                "chunk_tokens": chunk_tokens,
+                "context_tokens": context_tokens,
+            }
+            team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
             priced = Price.parse(price) if price else None
             wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
             job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
         job = job.within(item_caps, run_caps, at_once)
-        forecast = str(estimate(job.left(), job.plan, job.wanted))
+        forecast = str(estimate(job.left(), job.subject, job.plan.team, job.wanted))
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
         if not dry_run and not _conducted(job, as_json=as_json):
             raise typer.Exit(1)
@@ -154,7 +160,7 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
     folder = job.opened()
     err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
     with _model(job.wanted) as asked:
-        whole = _run(folder, job.questions, job.plan, asked)
+        whole = _run(folder, job, asked)
     found = results(folder)
     folder.save("results.json", found)
     if as_json:
@@ -174,12 +180,12 @@ def _model(wanted: Wanted) -> Iterator[Model]:
         yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
 
 
-def _run(folder: Folder, questions: Sequence[Question], plan: Plan, model: Model) -> bool:
+def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:
     """Run with progress; True when every item was run."""
     stopped = ""
     try:
-        progress = anyio.run(run, folder, questions, plan, model, _tell)
-        return progress.done == len(questions)
+        progress = anyio.run(run, folder, job.subject, job.items, job.plan, model, _tell)
+        return progress.done == len(job.items)
     except OverLimit as error:
         stopped = f"Stopped: {error}."
     except ModelRefused as error:

@@ -9,9 +9,9 @@ from rich.table import Table
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Spending
-from delm_client.bench.results import SCRIPTED_WORDS, tally
+from delm_client.bench.results import SCRIPTED_WORDS
 from delm_client.bench.runner import DONE, scripted
-from delm_client.bench.statistics import bootstrap, mcnemar
+from delm_client.bench.statistics import bootstrap, mcnemar, tally
 
 MEANS = (
     "cost_usd",
@@ -36,7 +36,12 @@ def compare(first: Folder, second: Folder) -> dict[str, Any]:
         BenchError: There is no item that both ran.
     """
     ours, theirs = (
-        {key: item for key, item in each.items().items() if item["state"] == DONE} for each in (first, second)
+        {
+            key: item
+            for key, item in each.items().items()
+            if item["state"] == DONE and item["right"] is not None
+        }
+        for each in (first, second)
     )
     shared = sorted(set(ours) & set(theirs))
     if not shared:

@@ -4,6 +4,7 @@
     items/<id>.json                   one result an item, whole or not at all
     trajectories/<id>/<attempt>/<agent>.jsonl   one line a call of the model, as it was answered
     boards/<id>/<attempt>/            with delm: the board, its documents and its policy
+    patches/<id>/<attempt>/<agent>.patch   of items that are solved by changing files: what was submitted
     results.json                      the sums; made anew from the rest at any time
 
 An item is finished when its file is there and says `done`. What was under way when a run was killed has no
@@ -23,6 +24,7 @@ from delm_client.bench.errors import BenchError
 from delm_client.bench.limits import Call, Spending
 
 FORMAT = 1
+ATTEMPTS = ("trajectories", "boards", "patches")
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -79,7 +81,7 @@ class Folder:
         place = self.path / "trajectories" / safe(item_id)
         number = 1 + sum(1 for _ in place.glob("*")) if place.is_dir() else 1
         (place / str(number)).mkdir(parents=True)
-        return Attempt(number, place / str(number), self.path / "boards" / safe(item_id) / str(number))
+        return Attempt(number, *(self.path / kind / safe(item_id) / str(number) for kind in ATTEMPTS))
 
     def spending(self) -> Spending:
         """What all attempts have cost so far."""
@@ -104,17 +106,13 @@ class Folder:
 
 
 class Attempt:
-    """One try at an item: where its calls are kept, and its board."""
+    """One try at an item: where its calls are kept, its board, and its patches."""
 
-    def __init__(self, number: int, path: Path, boards: Path) -> None:
+    def __init__(self, number: int, path: Path, boards: Path, patches: Path) -> None:
         self.number = number
         self._path = path
         self.boards = boards
-
-    def board_folder(self) -> Path:
-        """The board's folder, made."""
-        self.boards.mkdir(parents=True, exist_ok=True)
-        return self.boards
+        self.patches = patches
 
     def keep(self, agent: str, line: Mapping[str, Any]) -> None:
         """Append one call to the agent's trajectory."""

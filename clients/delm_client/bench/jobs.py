@@ -1,6 +1,7 @@
 """What a run is asked to do: from the command line for a new one, from its folder for one to go on with."""
 
 import hashlib
+import json
 import platform
 import random
 import shlex
@@ -10,17 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from delm_client.bench import registry
 from delm_client.bench.errors import BenchError, DataError
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark, Question
+from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps
 from delm_client.bench.models import Price, Wanted
-from delm_client.bench.reader import Habits
 from delm_client.bench.runner import DONE, Plan
-from delm_client.bench.topologies import Topology
+from delm_client.bench.subjects import Subject, Team, Topology, subject_of
 
 PACKAGES = ("delm-mcp", "mcp", "pydantic-ai-slim", "genai-prices", "openai", "anthropic", "google-genai")
 POLICIES = ("open", "standard", "strict")
@@ -39,15 +39,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """Who works on an item, and under which policy of the board."""
-
-    topology: Topology
-    agents: int
-    policy: str
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """A run that can be started.
 
@@ -57,9 +48,10 @@ class Job:
         choice: None for a run that goes on.
     """
 
+    subject: Subject
     plan: Plan
     wanted: Wanted
-    questions: Sequence[Question]
+    items: Sequence[Item]
     folder: Folder | None
     path: Path
     choice: Choice | None = None
@@ -75,10 +67,10 @@ class Job:
         plan = replace(self.plan, item_caps=item_caps, run_caps=run_caps, at_once=at_once)
         return replace(self, plan=plan)
 
-    def left(self) -> list[Question]:
+    def left(self) -> list[Item]:
         """What is still to be run."""
         ready = self.folder.items() if self.folder else {}
-        return [each for each in self.questions if ready.get(each.id, {}).get("state") != DONE]
+        return [each for each in self.items if ready.get(each.id, {}).get("state") != DONE]
 
     def opened(self) -> Folder:
         """The folder; made for a new run. Raises BenchError where something is already."""
@@ -87,22 +79,36 @@ class Job:
         return Folder.create(self.path, _config(self))
 
 
-def begun(choice: Choice, team: Team, habits: Habits, wanted: Wanted, into: Path | None) -> Job:
-    """A new run. Raises BenchError for what is missing or wrong."""
+def begun(choice: Choice, team: Team, wishes: Mapping[str, Any], wanted: Wanted, into: Path | None) -> Job:
+    """A new run. Raises BenchError for what is missing or wrong.
+
+    Args:
+        wishes: Habits of the agents; each benchmark takes those that it knows.
+        wanted: With `max_tokens` 0 for the benchmark's own.
+    """
     wanted.known()
     if team.policy not in POLICIES:
         raise BenchError(f"--policy {team.policy!r} is none; there are: {', '.join(POLICIES)}.")
+    subject = subject_of(choice.name, wishes)
+    if team.topology not in subject.topologies:
+        raise BenchError(
+            f"{choice.name} cannot be run with --topology {team.topology}; "
+            f"there are: {', '.join(subject.topologies)}."
+        )
     alone = team.topology in (Topology.SINGLE, Topology.DIRECT)
     policy = team.policy if team.topology is Topology.DELM else NO_BOARD
+    habits = asdict(subject.habits)
     plan = Plan(team.topology, 1 if alone else team.agents, policy, habits, Caps(), Caps(), 1)
-    questions = _questions(choice.name, choice.data, choice.domain)
-    if choice.limit and choice.limit < len(questions):
+    items = registry.load(choice.name, choice.data, domain=choice.domain)
+    if choice.limit and choice.limit < len(items):
         chance = random.Random(choice.seed)  # noqa: S311  # not a secret
-        drawn = sorted(chance.sample(range(len(questions)), choice.limit))
-        questions = [questions[index] for index in drawn]
+        drawn = sorted(chance.sample(range(len(items)), choice.limit))
+        items = [items[index] for index in drawn]
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = (into or Path(f"{choice.name}-{team.topology}-{stamp}")).resolve()
-    return Job(plan, wanted, questions, None, path, choice)
+    if not wanted.max_tokens:
+        wanted = replace(wanted, max_tokens=subject.max_tokens)
+    return Job(subject, plan, wanted, items, None, path, choice)
 
 
 def resumed(path: Path, base_url: str, key_env: str) -> Job:
@@ -114,34 +120,26 @@ def resumed(path: Path, base_url: str, key_env: str) -> Job:
     folder = Folder.open(path.resolve())
     plan, model = dict(folder.config["plan"]), dict(folder.config["model"])
     plan["topology"] = Topology(plan["topology"])
-    plan["habits"] = Habits(**plan["habits"])
+    subject = subject_of(folder.config["benchmark"], plan["habits"])
     plan["item_caps"], plan["run_caps"] = Caps(**plan["item_caps"]), Caps(**plan["run_caps"])
     model["price"] = Price(**model["price"]) if model["price"] else None
     model["base_url"], model["key_env"] = base_url or model["base_url"], key_env or model["key_env"]
-    return Job(Plan(**plan), Wanted(**model), _the_same(folder.config), folder, folder.path)
+    return Job(subject, Plan(**plan), Wanted(**model), _the_same(folder.config), folder, folder.path)
 
 
-def _questions(name: str, data: Path | None, domain: str) -> list[Question]:
-    benchmark = registry.named(name)
-    if benchmark is not Benchmark.LONGBENCH:
-        raise DataError(
-            f"{benchmark} cannot be run by this command yet; there is longbench. "
-            f"`python -m delm_client.bench {benchmark}` checks its data."
-        )
-    loaded = registry.load(name, data, domain=domain)
-    return [item for item in loaded if isinstance(item, Question)]
-
-
-def _the_same(config: Mapping[str, Any]) -> list[Question]:
+def _the_same(config: Mapping[str, Any]) -> list[Item]:
     """The items that the run began with. Raises DataError where the data are others now."""
     data = Path(config["data"]) if config["data"] else None
     if data is not None and data.is_file() and _digest(data) != config["data_sha256"]:
         raise DataError(f"{data} is not the file any more that this run began with: its content changed.")
-    by_id = {each.id: each for each in _questions(config["benchmark"], data, config["domain"])}
+    by_id = {each.id: each for each in registry.load(config["benchmark"], data, domain=config["domain"])}
     missing = [key for key in config["items"] if key not in by_id]
     if missing:
         raise DataError(f"The data no longer have the item {missing[0]} that this run began with.")
-    return [by_id[key] for key in config["items"]]
+    items = [by_id[key] for key in config["items"]]
+    if config.get("items_sha256", "") not in ("", _digest_of(items)):
+        raise DataError("The data are not those any more that this run began with: an item changed.")
+    return items
 
 
 def _config(job: Job) -> dict[str, Any]:
@@ -151,9 +149,10 @@ def _config(job: Job) -> dict[str, Any]:
     return {
         "benchmark": job.choice.name,
         "data": str(data.resolve()) if data else "",
-        "data_sha256": _digest(data) if data else "",
+        "data_sha256": _digest(data) if data and data.is_file() else "",
+        "items_sha256": "" if data and data.is_file() else _digest_of(job.items),
         "domain": job.choice.domain,
-        "items": [question.id for question in job.questions],
+        "items": [item.id for item in job.items],
         "plan": asdict(job.plan),
         "model": asdict(job.wanted),
         "seeds": {"items": job.choice.seed, "bootstrap": 0, "sampling": None},
@@ -167,6 +166,14 @@ def _config(job: Job) -> dict[str, Any]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(items: Sequence[Item]) -> str:
+    """Of all that the items hold: for data that are a folder, or come from the hub or a package."""
+    found = hashlib.sha256()
+    for item in items:
+        found.update(json.dumps(asdict(cast(Any, item)), sort_keys=True, default=str).encode())
+    return found.hexdigest()
 
 
 def _versions() -> Iterator[tuple[str, str]]:

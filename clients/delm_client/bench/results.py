@@ -1,36 +1,33 @@
 """What a run came to: counts beside rates, intervals, floors, and what it took."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from delm_client.bench.folder import Folder
-from delm_client.bench.longbench.scoring import GROUPS
 from delm_client.bench.runner import BROKEN, DONE, scripted
-from delm_client.bench.statistics import percentile, wilson
+from delm_client.bench.statistics import percentile, tally
+from delm_client.bench.subjects import Row, subject_of
 
-Item = Mapping[str, Any]
 SCRIPTED_WORDS = "a scripted model took the place of a model: these figures say nothing about models"
 
 
 def results(folder: Folder) -> dict[str, Any]:
     """The sums of a folder.
 
-    Rates are of what was run. What could not be run is counted apart, and is neither right nor wrong; a reply
-    without a letter is wrong.
+    Rates are of what was run and judged. What could not be run is counted apart, and is neither right nor
+    wrong; an empty reply is wrong.
     """
     items = list(folder.items().values())
-    done = [item for item in items if item["state"] == DONE]
+    done = [item for item in items if item["state"] == DONE and item["right"] is not None]
     broken = [item for item in items if item["state"] == BROKEN]
-    wanted = Counter(item["wanted"] for item in done)
-    letter, count = max(sorted(wanted.items()), key=lambda pair: pair[1]) if wanted else ("", 0)
     served = sorted({name for item in items for name in item["served_by"]})
-    by = {group: _by(done, group) for group in GROUPS}
-    domains = by["sub_domain"].values()
+    subject = subject_of(folder.config["benchmark"], folder.config["plan"]["habits"])
     return {
+        "benchmark": folder.config["benchmark"],
         "model": folder.config["model"]["name"],
         "served_by": served,
         "scripted_model": scripted(served),
@@ -40,11 +37,9 @@ def results(folder: Folder) -> dict[str, Any]:
         "asked": len(folder.config["items"]),
         "could_not_be_run": {item["id"]: item["ended"] for item in broken},
         "overall": tally(item["right"] for item in done),
-        "answered": sum(item["letter"] is not None for item in done),
-        "sub_domain_mean": sum(each["rate"] for each in domains) / len(domains) if domains else None,
-        "by": by,
-        "floors": {"majority_letter": letter, "majority": tally_of(count, len(done)), "chance": 0.25},
-        "each_agent": _each_agent(done),
+        "not_judged": sum(item["state"] == DONE and item["right"] is None for item in items),
+        "by": {group: _by(done, group) for group in subject.groups},
+        **subject.sums(done),
         "cut_off": sum(line["finish"] == "length" for line in folder.calls()),
         "spent": folder.spending().as_json(),
         "item_seconds": {
@@ -54,38 +49,11 @@ def results(folder: Folder) -> dict[str, Any]:
     }
 
 
-def tally(rights: Iterable[bool]) -> dict[str, Any]:
-    """Right, total, rate, and the rate's 95 % interval."""
-    listed = list(rights)
-    return tally_of(sum(listed), len(listed))
-
-
-def tally_of(right: int, total: int) -> dict[str, Any]:
-    """The same from counts."""
-    return {
-        "right": right,
-        "total": total,
-        "rate": right / total if total else 0.0,
-        "interval": wilson(right, total),
-    }
-
-
-def _by(done: Sequence[Item], group: str) -> dict[str, dict[str, Any]]:
+def _by(done: Sequence[Row], group: str) -> dict[str, dict[str, Any]]:
     members: dict[str, list[bool]] = defaultdict(list)
     for item in done:
         members[item[group]].append(item["right"])
     return {name: tally(rights) for name, rights in sorted(members.items())}
-
-
-def _each_agent(done: Sequence[Item]) -> dict[str, Any]:
-    """With independent agents: one agent's mean success, and the oracle's best of them."""
-    teams = [[agent["right"] for agent in item["agents"]] for item in done if item["agents"]]
-    if not teams:
-        return {}
-    return {
-        "avg_at_1": tally(right for team in teams for right in team),
-        f"oracle_best_of_{max(map(len, teams))}": tally(any(team) for team in teams),
-    }
 
 
 def show(out: Console, found: Mapping[str, Any]) -> None:
@@ -95,18 +63,19 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     team = f"{found['topology']}, {found['agents']} agents, {found['model']}"
     table = Table("", "right", "of", "rate", "95 %", title=team)
     table.add_row("all", *_cells(found["overall"]), style="bold")
-    for group in GROUPS:
+    for group, members in found["by"].items():
         table.add_section()
-        for name, each in found["by"][group].items():
+        for name, each in members.items():
             table.add_row(f"{group.replace('_', '-')}: {name}", *_cells(each))
     table.add_section()
     for name, each in found["each_agent"].items():
         table.add_row(name.replace("_", " "), *_cells(each))
-    floors = found["floors"]
-    table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *_cells(floors["majority"]))
-    table.add_row("floor: chance", "", "", f"{floors['chance']:.1%}", "")
+    floors = found.get("floors")
+    if floors:
+        table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *_cells(floors["majority"]))
+        table.add_row("floor: chance", "", "", f"{floors['chance']:.1%}", "")
     out.print(table)
-    if found["sub_domain_mean"] is not None:
+    if found.get("sub_domain_mean") is not None:
         out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
     out.print(spent_words(found["spent"]), highlight=False)
     if found["cut_off"]:
@@ -117,7 +86,7 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
         )
     for name, why in found["could_not_be_run"].items():
         out.print(f"{name} {why}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    left = found["asked"] - found["overall"]["total"] - len(found["could_not_be_run"])
+    left = found["asked"] - found["overall"]["total"] - found["not_judged"] - len(found["could_not_be_run"])
     if left or found["could_not_be_run"]:
         out.print(
             f"{len(found['could_not_be_run'])} could not be run and {left} were not: --resume runs them",

@@ -1,7 +1,7 @@
 """Runs the items of a benchmark through one topology: several at once, within caps, and resumable."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,12 +10,12 @@ import anyio
 
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Attempt, Folder
-from delm_client.bench.items import Question
+from delm_client.bench.forms import Ask
+from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps, Meter, OverLimit
-from delm_client.bench.longbench.scoring import extract_answer
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused
-from delm_client.bench.reader import Ask, Habits
-from delm_client.bench.topologies import Outcome, Scene, Topology, answer
+from delm_client.bench.subjects import Outcome, Scene, Subject, Team, Topology
+from delm_client.git import GitError
 from delm_client.session import BoardError
 
 DONE, BROKEN = "done", "broken"
@@ -28,10 +28,15 @@ class Plan:
     topology: Topology
     agents: int
     policy: str
-    habits: Habits
+    habits: Mapping[str, Any]
+    """The subject's, as the run's configuration keeps them."""
     item_caps: Caps
     run_caps: Caps
     at_once: int
+
+    @property
+    def team(self) -> Team:
+        return Team(self.topology, self.agents, self.policy)
 
 
 @dataclass
@@ -54,7 +59,8 @@ class Progress:
 
 async def run(
     folder: Folder,
-    questions: Sequence[Question],
+    subject: Subject,
+    items: Sequence[Item],
     plan: Plan,
     model: Model,
     told: Callable[[Progress], None] = lambda _: None,
@@ -68,31 +74,31 @@ async def run(
     ready = {key: item for key, item in folder.items().items() if item["state"] == DONE}
     meter = Meter(plan.run_caps, "the run", spent=folder.spending())
     progress = Progress(
-        len(questions),
+        len(items),
         resumed=len(ready),
         done=len(ready),
-        right=sum(item["right"] for item in ready.values()),
+        right=sum(item["right"] is True for item in ready.values()),
         meter=meter,
     )
     told(progress)
     limiter = anyio.CapacityLimiter(plan.at_once)
 
-    async def one(question: Question) -> None:
+    async def one(item: Item) -> None:
         async with limiter:
-            item = await _item(folder, question, plan, model, meter)
-        folder.finish(item)
-        progress.done += item["state"] == DONE
-        progress.right += item["right"]
-        progress.broken += item["state"] == BROKEN
+            row = await _row(folder, subject, item, plan, Asking(model, meter, plan, folder.attempt(item.id)))
+        folder.finish(row)
+        progress.done += row["state"] == DONE
+        progress.right += row["right"] is True
+        progress.broken += row["state"] == BROKEN
         told(progress)
 
-    left = [question for question in questions if question.id not in ready]
+    left = [item for item in items if item.id not in ready]
     try:
         if left:
             meter.check()
         async with model, anyio.create_task_group() as group:
-            for question in left:
-                group.start_soon(one, question)
+            for item in left:
+                group.start_soon(one, item)
     except* (OverLimit, ModelRefused) as errors:
         failure = bottom(errors)
     else:
@@ -100,78 +106,67 @@ async def run(
     raise failure
 
 
-async def _item(
-    folder: Folder, question: Question, plan: Plan, model: Model, run_meter: Meter
-) -> dict[str, Any]:
+async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking: "Asking") -> dict[str, Any]:
     """One attempt at one item: its result, `done` or `broken`."""
-    attempt = folder.attempt(question.id)
-    meter = Meter(plan.item_caps, "the item", run_meter)
-    asking = Asking(model, meter, attempt)
-    begun, error = time.monotonic(), ""
+    attempt = asking.attempt
+    scene = Scene(item, plan.team, asking.agent, attempt.boards, attempt.patches, folder.path)
+    begun, took, error = time.monotonic(), 0.0, ""
     outcome: Outcome | None = None
     try:
-        with anyio.move_on_after(plan.item_caps.seconds) as time_cap:
-            where = attempt.board_folder() if plan.topology is Topology.DELM else attempt.boards
-            scene = Scene(question, plan.habits, plan.agents, asking.agent, where, plan.policy)
-            outcome = await answer(plan.topology, scene)
-        if time_cap.cancelled_caught:
-            outcome = Outcome("", f"the seconds limit of the item is reached ({plan.item_caps.seconds:g})")
+        outcome = await _outcome(subject, scene, plan.item_caps)
+        took = time.monotonic() - begun
+        graded = await subject.row(scene, outcome)
     except Exception as raised:
         deepest = bottom(raised)
-        if isinstance(deepest, ModelRefused) or (isinstance(deepest, OverLimit) and deepest.whole_run):
+        if _stops(deepest) or not isinstance(deepest, BenchError | BoardError | GitError | OSError):
             raise deepest from None
-        if isinstance(deepest, OverLimit):
-            outcome = Outcome("", str(deepest))
-        elif isinstance(deepest, BenchError | BoardError | OSError):
-            error = str(deepest)
-        else:
-            raise
+        error, outcome = str(deepest), None
+        graded = await subject.row(scene, None)
     return {
-        **_graded(question, outcome, error),
+        "id": item.id,
+        "state": DONE if outcome else BROKEN,
+        "ended": outcome.ended if outcome else f"could not be run: {error}",
+        **graded,
         "attempt": attempt.number,
-        "seconds": time.monotonic() - begun,
-        "spent": meter.spent.as_json(),
+        "seconds": took or time.monotonic() - begun,
+        "spent": asking.meter.spent.as_json(),
         "served_by": sorted(asking.served),
         "board": dict(outcome.board) if outcome else {},
     }
 
 
-def _graded(question: Question, outcome: Outcome | None, error: str) -> dict[str, Any]:
-    letter = extract_answer(outcome.reply) if outcome else None
-    own = [extract_answer(reply) for reply in outcome.replies] if outcome else []
-    return {
-        "id": question.id,
-        "state": DONE if outcome else BROKEN,
-        "right": letter == question.answer,
-        "letter": letter,
-        "wanted": question.answer,
-        "reply": outcome.reply if outcome else "",
-        "ended": outcome.ended if outcome else f"could not be run: {error}",
-        "agents": [{"letter": each, "right": each == question.answer} for each in own],
-        "sub_domain": question.sub_domain,
-        "length": question.length,
-        "difficulty": question.difficulty,
-    }
+async def _outcome(subject: Subject, scene: Scene, caps: Caps) -> Outcome:
+    """What the team came to, by itself or when a cap of the item ended its work."""
+    try:
+        with anyio.move_on_after(caps.seconds):
+            return await subject.answer(scene)
+        why = f"the seconds limit of the item is reached ({caps.seconds:g})"
+    except Exception as raised:
+        deepest = bottom(raised)
+        if not isinstance(deepest, OverLimit) or deepest.whole_run:
+            raise deepest from None
+        why = str(deepest)
+    return await subject.cut_short(scene, why)
 
 
 class Asking:
     """The way of an item's agents to the model: within the caps, and every call kept."""
 
-    def __init__(self, model: Model, meter: Meter, attempt: Attempt) -> None:
+    def __init__(self, model: Model, run_meter: Meter, plan: Plan, attempt: Attempt) -> None:
         self._model = model
-        self._meter = meter
-        self._attempt = attempt
+        self.meter = Meter(plan.item_caps, "the item", run_meter)
+        self.attempt = attempt
         self.served: set[str] = set()
 
     def agent(self, name: str) -> Ask:
         """An agent's own way; its calls go into its own trajectory."""
 
         async def ask(step: str, instructions: str, prompt: str) -> str:
-            self._meter.check()
+            self.meter.check()
             said = await self._model.ask(instructions, prompt)
-            self._meter.add(said.call)
+            self.meter.add(said.call)
             self.served.add(said.model)
-            self._attempt.keep(
+            self.attempt.keep(
                 name,
                 {
                     "at": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 Z95 = 1.959963984540054
 RESAMPLES = 10_000
@@ -16,6 +17,22 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     middle = (rate + square / (2 * total)) / (1 + square / total)
     half = Z95 * math.sqrt(rate * (1 - rate) / total + square / (4 * total * total)) / (1 + square / total)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def tally(rights: Iterable[bool]) -> dict[str, Any]:
+    """Right, total, rate, and the rate's 95 % interval."""
+    listed = list(rights)
+    return tally_of(sum(listed), len(listed))
+
+
+def tally_of(right: int, total: int) -> dict[str, Any]:
+    """The same from counts."""
+    return {
+        "right": right,
+        "total": total,
+        "rate": right / total if total else 0.0,
+        "interval": wilson(right, total),
+    }
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

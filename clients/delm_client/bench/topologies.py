@@ -13,35 +13,26 @@ without the gate.
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from delm_client.bench.agent import Agent, live_entries, quoted, task_of
+from delm_client.bench.forms import Ask, BadForm
 from delm_client.bench.items import Question
 from delm_client.bench.longbench.scoring import extract_answer
 from delm_client.bench.parts import Part, parts_of, sources_of
-from delm_client.bench.reader import Ask, BadForm, Habits, Note, Reader, Wishes
+from delm_client.bench.reader import Habits, Note, Reader, Wishes
+from delm_client.bench.subjects import Outcome, Topology
 from delm_client.session import BoardError, connected, server_command
 
 
-class Topology(StrEnum):
-    """The ways by the names that a user types."""
-
-    SINGLE = "single"
-    INDEPENDENT = "independent"
-    CENTRAL = "central"
-    DELM = "delm"
-    DIRECT = "direct"
-
-
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Reading:
     """One question and the team that is to answer it.
 
     Attributes:
@@ -65,24 +56,7 @@ class Scene:
         return Reader(self.ask(name), self.question, self.habits)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a team came to.
-
-    Attributes:
-        reply: The reply that is graded; empty when there is none, which is wrong.
-        replies: With `independent`, each agent's own.
-        ended: `answered`, or why there is no answer.
-        board: With `delm`, the run on its board, and how many notes it admitted and rejected.
-    """
-
-    reply: str
-    ended: str = "answered"
-    replies: tuple[str, ...] = ()
-    board: Mapping[str, object] = field(default_factory=dict)
-
-
-async def answer(topology: Topology, scene: Scene) -> Outcome:
+async def answer(topology: Topology, scene: Reading) -> Outcome:
     """Let the team answer.
 
     Raises:
@@ -135,7 +109,7 @@ class Notebook:
         return "\n".join(shown)
 
 
-async def _alone(scene: Scene, reader: Reader) -> str:
+async def _alone(scene: Reading, reader: Reader) -> str:
     book = Notebook(scene.parts)
     for part in scene.parts:
         await _noted(book, reader, part, book.gists)
@@ -150,7 +124,7 @@ async def _noted(book: Notebook, reader: Reader, part: Part, notes: str, focus: 
         return
 
 
-async def _concluded(scene: Scene, book: Notebook, reader: Reader) -> str:
+async def _concluded(scene: Reading, book: Notebook, reader: Reader) -> str:
     """Look over the notes, read again what is asked for, and answer."""
     wishes = Wishes()
     for rounds_left in range(scene.habits.rounds, -1, -1):
@@ -164,7 +138,7 @@ async def _concluded(scene: Scene, book: Notebook, reader: Reader) -> str:
     return await reader.answer(book.with_unfolded(wishes))
 
 
-async def _independent(scene: Scene) -> Outcome:
+async def _independent(scene: Reading) -> Outcome:
     replies: dict[int, str] = {}
 
     async def one(number: int) -> None:
@@ -184,7 +158,7 @@ def majority(replies: Sequence[str]) -> str:
     return replies[letters.index(given.most_common(1)[0][0])] if given else ""
 
 
-async def _central(scene: Scene) -> Outcome:
+async def _central(scene: Reading) -> Outcome:
     """Scatter, wait for the slowest, gather, and again until every part is read."""
     book = Notebook(scene.parts)
     lead = scene.reader("orchestrator")
@@ -205,7 +179,8 @@ async def _central(scene: Scene) -> Outcome:
 # -- delm ----------------------------------------------------------------------------------------
 
 
-async def _delm(scene: Scene) -> Outcome:
+async def _delm(scene: Reading) -> Outcome:
+    scene.folder.mkdir(parents=True, exist_ok=True)
     board = scene.folder / "board.db"
     run = await anyio.to_thread.run_sync(_opened, scene, board)
     async with AsyncExitStack() as stack:
@@ -228,7 +203,7 @@ async def _delm(scene: Scene) -> Outcome:
     return Outcome(replies[answers[-1]["entry"]], board=facts)
 
 
-def _opened(scene: Scene, board: Path) -> str:
+def _opened(scene: Reading, board: Path) -> str:
     """Write the documents, open a run with a task for every part, and give its name."""
     documents = scene.folder / "documents"
     documents.mkdir(parents=True)

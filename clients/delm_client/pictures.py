@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from delm_client.terminal import printable
 
@@ -21,12 +21,12 @@ HOW = 'pip install "delm-mcp[bench]"'
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c7ae6", "#a0a000")
 MARKERS = "os^Dv<>PX"
 _INK, _RESET = "#010203", "#1b1f24"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "delm",
     "font.size": 10,
     "axes.titlesize": 11,
 }
-_ADAPTS = {
+_ADAPTS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "savefig.facecolor": "none",

@@ -1,4 +1,4 @@
-"""`delm-run bench` and `delm-run compare`."""
+"""`delm-run bench`."""
 
 import json
 import shlex
@@ -14,8 +14,6 @@ import typer
 from rich.console import Console
 
 from delm_client.bench import jobs
-from delm_client.bench.compare import compare as compared
-from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
@@ -51,9 +49,8 @@ BENCH_HELP = "\n\n".join(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
+    """Register the command."""
     app.command(help=BENCH_HELP)(bench)
-    app.command()(compare)
 
 
 def bench(
@@ -108,7 +105,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a benchmark."""
-    with _clear_errors(into or resume):
+    with clear_errors(into or resume):
         item_caps = Caps(item_cost, item_tokens, item_calls, item_seconds)
         run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
         item_caps.refuse_nothing("an item")
@@ -134,24 +131,6 @@ def bench(
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
         if not dry_run and not _conducted(job, as_json=as_json):
             raise typer.Exit(1)
-
-
-def compare(
-    a: Annotated[Path, typer.Argument(help="The folder of a benchmark run.")],
-    b: Annotated[Path, typer.Argument(help="Another one's.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-) -> None:
-    """Compare two benchmark runs, item by item.
-
-    Takes the items that both have run: McNemar's exact test on those that only one got right, and bootstrap
-    intervals over items of the differences in rate, cost, tokens and time.
-    """
-    with _clear_errors(None):
-        found = compared(Folder.open(a), Folder.open(b))
-        if as_json:
-            print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
-        else:
-            show_comparison(out, found)
 
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
@@ -217,7 +196,7 @@ def _tell(progress: Progress) -> None:
 
 
 @contextmanager
-def _clear_errors(folder: Path | None) -> Iterator[None]:
+def clear_errors(folder: Path | None) -> Iterator[None]:
     """What a user can mend is said in plain words."""
     try:
         yield

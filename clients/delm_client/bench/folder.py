@@ -105,6 +105,17 @@ class Folder:
                     continue
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a benchmark run, be it one that cannot be read."""
+    if (path / "trajectories").is_dir() or (path / "items").is_dir():
+        return (path / "config.json").exists()
+    try:
+        Folder.open(path)
+    except BenchError:
+        return False
+    return True
+
+
 class Attempt:
     """One try at an item: where its calls are kept, its board, and its patches."""
 

@@ -1,4 +1,4 @@
-"""Bubbles (Mao et al., arXiv 2606.10662): when an item's agents had a call of the model under way, and when not.
+"""Bubbles (Mao et al., arXiv 2606.10662): when an item's agents had a call under way, and when not.
 
 From the trajectories: a call is under way from `at` - `latency_s` to `at`. Between calls an agent waits for
 peers, for work, for the board or for its own tools; a trajectory cannot tell these apart.

@@ -13,7 +13,7 @@ VERIFYING = ("judge", "verify")
 """Steps that look at somebody else's work."""
 ASKED_AGAIN = "Your reply before was not that JSON object"
 MENDING = "was refused; mend this:"
-"""The words by which a prompt tells that what was there before did not do; a test ties them to the prompts."""
+"""What prompts say where the reply or the note before did not do; a test ties these words to them."""
 
 
 @dataclass(frozen=True, slots=True)

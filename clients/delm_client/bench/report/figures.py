@@ -55,7 +55,7 @@ def read(folder: Folder, shown: str = "") -> Run:
         return _read(folder, source, items, calls, shown)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BenchError(
-            f"{folder.path} holds results that are not of this version of delm-run, or were changed: {error!r}."
+            f"{folder.path} holds what this version of delm-run cannot read, or was changed: {error!r}."
         ) from error
 
 
@@ -66,12 +66,17 @@ def _served(items: Iterable[Item], calls: Iterable[Asked]) -> set[str]:
 def _read(
     folder: Folder, source: Source, items: Mapping[str, Item], calls: Sequence[Asked], wanted: str
 ) -> Run:
-    times = {key: found for key in items if (found := _timeline(source, calls, key)) is not None}
+    counting: dict[str, list[Asked]] = {key: [] for key in items}
+    lost: dict[str, list[Asked]] = {key: [] for key in items}
+    for call in calls:
+        (counting if call.counts else lost).setdefault(call.item, []).append(call)
+    lanes = {key: timeline(own, source.agents) for key, own in counting.items()}
+    times = {key: each for key, each in lanes.items() if each is not None}
     shown = _shown(folder, items, times, wanted)
     line = times.get(shown)
     if line is not None and (board := gate.board_of(folder, items[shown])) is not None:
         line = _with_board(line, gate.decisions(board))
-    own = [call for call in calls if call.item == shown and call.counts]
+    own = counting.get(shown, [])
     found = results(folder)
     figures = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,13 +91,9 @@ def _read(
         "context": _context(calls, own, line),
         "gate": _gate(folder, items, calls),
         "trouble": _trouble(calls, items),
-        "items": [_row(item, list(found["by"]), calls, times) for item in items.values()],
+        "items": [_row(item, list(found["by"]), lost[key], times.get(key)) for key, item in items.items()],
     }
     return Run(source, figures, line, shown, own)
-
-
-def _timeline(source: Source, calls: Sequence[Asked], key: str) -> Timeline | None:
-    return timeline([call for call in calls if call.item == key and call.counts], source.agents)
 
 
 def _shown(folder: Folder, items: Mapping[str, Item], times: Mapping[str, Timeline], wanted: str) -> str:
@@ -115,7 +116,7 @@ def _with_board(line: Timeline, entries: Sequence[gate.Entry]) -> Timeline:
 
 
 def _state(folder: Folder, items: Mapping[str, Item], calls: Sequence[Asked]) -> dict[str, Any]:
-    """How far it is; `begun`: items that have calls and no result, because they are under way or were cut off."""
+    """How far it is; `begun`: items with calls and no result: under way, or cut off."""
     counts = Counter(item["state"] for item in items.values())
     asked = len(folder.config["items"])
     ended = Counter(item["ended"] for item in items.values() if item["state"] == DONE)
@@ -233,12 +234,8 @@ def _trouble(calls: Sequence[Asked], items: Mapping[str, Item]) -> dict[str, Any
     }
 
 
-def _row(
-    item: Item, groups: Sequence[str], calls: Sequence[Asked], times: Mapping[str, Timeline]
-) -> dict[str, Any]:
+def _row(item: Item, groups: Sequence[str], lost: Sequence[Asked], line: Timeline | None) -> dict[str, Any]:
     """An item, with what all of its attempts took beside what the one that counts did."""
-    line = times.get(item["id"])
-    lost = spent(call for call in calls if call.item == item["id"] and not call.counts)
     return {
         "id": item["id"],
         "state": item["state"],
@@ -248,7 +245,7 @@ def _row(
         "attempt": item["attempt"],
         "seconds": item["seconds"],
         "spent": item["spent"],
-        "lost_calls": lost.calls,
+        "lost_calls": len(lost),
         "waiting_share": whole_share(line).waiting if line else None,
         "trajectories": f"trajectories/{safe(item['id'])}/{item['attempt']}",
     }

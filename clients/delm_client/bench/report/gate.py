@@ -20,7 +20,7 @@ _TOLD = (OSError, subprocess.SubprocessError, ValueError, KeyError, IndexError, 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of a board that was decided on: `at` in seconds since 1970, `agent` as the trajectories name it."""
+    """An entry that a board decided on: `at` in seconds since 1970, `agent` as trajectories name it."""
 
     entry: str
     agent: str

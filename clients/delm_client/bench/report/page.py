@@ -18,6 +18,7 @@ class Grid:
         left: So many columns from the left hold words; the others hold numbers.
         words_last: Whether the last column holds words, too.
         long: Whether it grows with the items, so that a terminal shows its beginning only.
+        brief: The columns that a terminal has room for; empty: all.
     """
 
     heading: str
@@ -26,6 +27,7 @@ class Grid:
     left: int = 1
     words_last: bool = False
     long: bool = False
+    brief: tuple[int, ...] = ()
 
     def of_words(self, column: int) -> bool:
         """Whether a column holds words."""

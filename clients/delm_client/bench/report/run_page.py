@@ -105,7 +105,7 @@ def _sections(run: Run) -> Iterator[Section]:
     yield _bubbles(run, where)
     yield _context(run, where)
     if found["gate"] is not None:
-        yield _gate(found["gate"], where)
+        yield _gate(run, found["gate"], where)
     yield Section("Calls in trouble", where, _broken(found["trouble"]), grids=(_trouble(found["trouble"]),))
     yield Section("Items", where, grids=(_items(found),))
 
@@ -166,8 +166,8 @@ def _bubbles(run: Run, where: tuple[str, ...]) -> Section:
         return Section(heading, where, ("There is no call yet.",))
     told = (
         f"Item {shortened(run.shown, 60)}, {fine(line.length_s)} from its first call to the end of its last. "
-        "Between calls an agent waits for peers or for work, or is at the board or its tools: trajectories do "
-        "not tell these apart.",
+        "Between calls an agent waits for peers or for work, or is at the board or its tools: "
+        "trajectories do not tell these apart.",
     )
     legend = LEGEND + (DECIDED if line.verdicts else ())
     caption = "Time since the item's first call. At the right: the part without a call under way."
@@ -213,8 +213,10 @@ def _pictures(run: Run, told: list[str]) -> tuple[Picture, ...]:
 # -- the gate ------------------------------------------------------------------------------------
 
 
-def _gate(found: Mapping[str, Any], where: tuple[str, ...]) -> Section:
-    told, grids = [], []
+def _gate(run: Run, found: Mapping[str, Any], where: tuple[str, ...]) -> Section:
+    told: list[str] = []
+    grids: list[Grid] = []
+    pictures: tuple[Picture, ...] = ()
     if found["answers_to_notes"]:
         told.append(f"What agents were answered when they proposed: {listed(found['answers_to_notes'])}.")
     said = found["told"]
@@ -225,16 +227,18 @@ def _gate(found: Mapping[str, Any], where: tuple[str, ...]) -> Section:
             told.append(f"The board of {shortened(key, 60)} could not be read: {shortened(why, 200)}")
         rows = lines(economics.rows(said["stats"]))
         grids.append(Grid(f"On {plural(said['boards'], 'board')}", ("", "", "of it"), rows, words_last=True))
+        if plots.available():
+            pictures = plots.gate(run.source, said["stats"])
         if said["admission"]:
             grids.append(_admission(said["admission"]))
-    rows = [
+    taken = [
         ("judging peers' work", *spending(found["verifying"])),
         ("mending what was refused", *spending(found["mending"])),
     ]
-    grids.append(Grid("What verifying took of the model", ("", *SPENDING_HEAD), rows))
+    grids.append(Grid("What verifying took of the model", ("", *SPENDING_HEAD), taken))
     if found["share_of_tokens"] is not None:
         told.append(f"Judging and mending took {found['share_of_tokens']:.1%} of all tokens.")
-    return Section("What the gate did and cost", where, tuple(told), grids=tuple(grids))
+    return Section("What the gate did and cost", where, tuple(told), pictures=pictures, grids=tuple(grids))
 
 
 def _admission(found: Mapping[str, Any]) -> Grid:
@@ -281,7 +285,9 @@ def _items(found: Mapping[str, Any]) -> Grid:
     ]
     named = [name.replace("_", "-") for name in groups]
     head = ("item", *named, "result", "attempt", *SPENDING_HEAD, "time", "without a call")
-    return Grid("Each item, with what its counting attempt took", head, rows, len(groups) + 2, long=True)
+    brief = (0, len(groups) + 1, len(head) - 8, len(head) - 4, len(head) - 2, len(head) - 1)
+    words = len(groups) + 2
+    return Grid("Each item, with what its counting attempt took", head, rows, words, long=True, brief=brief)
 
 
 def _outcome(item: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Where figures come from: what stands beside each table and each picture."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,19 +37,26 @@ class Source:
     seeds: Mapping[str, Any]
 
     @property
+    def kind(self) -> str:
+        """The topology, with the policy where it is not the usual one: `delm, open`."""
+        return self.topology if self.policy in ("none", "standard") else f"{self.topology}, {self.policy}"
+
+    @property
     def team(self) -> str:
-        """`delm x4`, with the policy where there is a board: `delm x4, open`."""
-        gate = "" if self.policy in ("none", "standard") else f", {self.policy}"
-        return f"{self.topology} x{self.agents}{gate}"
+        """`delm x4`, or `delm x4, open`."""
+        return self.kind.replace(self.topology, f"{self.topology} x{self.agents}", 1)
+
+    @property
+    def short(self) -> str:
+        """What fits beside a plot."""
+        team = f"{self.topology} x{self.agents}, policy {self.policy}"
+        return f"{self.model}, {team}, {self.date[:16]}, {self.folder}"
 
     @property
     def line(self) -> str:
         """All of it in one line."""
         mark = f"{SCRIPTED_MARK.capitalize()}. " if self.scripted else ""
-        return (
-            f"{mark}Source: {self.model}, {self.topology} x{self.agents}, policy {self.policy}, {self.date}, "
-            f"folder {self.folder}, by `{shortened(self.command, COMMAND_CHARS)}`"
-        )
+        return f"{mark}{self.short}, made by: {shortened(self.command, COMMAND_CHARS)}"
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
@@ -90,3 +97,13 @@ def source_of(folder: Folder, served: Iterable[str]) -> Source:
 def setting(source: Source) -> str:
     """What else decides the figures, in one line."""
     return json.dumps({**source.habits, "at_once": source.at_once, "seeds": dict(source.seeds)})
+
+
+def labelled(sources: Sequence[Source]) -> list[tuple[str, Source]]:
+    """A for the first run, B for the second."""
+    return [(label_of(index), source) for index, source in enumerate(sources)]
+
+
+def label_of(index: int) -> str:
+    """A to Z, and then by number."""
+    return chr(ord("A") + index) if index < 26 else f"R{index + 1}"

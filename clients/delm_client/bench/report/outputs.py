@@ -22,6 +22,7 @@ from delm_client.terminal import printable
 PACKAGES = ("delm_client.bench.report", "delm_client.team")
 ROWS_MAX = 20
 """So many items a terminal shows; the files have all."""
+LEAST = 14
 
 
 def write(page: Page, figures: Mapping[str, Any], into: Path) -> list[Path]:
@@ -73,6 +74,7 @@ def show(out: Console, page: Page) -> None:
     _say(out, page.subtitle)
     for section in page.sections:
         _say(out, f"\n{section.heading}{mark}", "bold")
+        _say(out, f"From {section.origin.short}", "dim")
         for line in section.told:
             _say(out, line)
         if section.strips:
@@ -108,7 +110,8 @@ def _table(grid: Grid) -> Table:
     for column in columns:
         justify: Literal["left", "right"] = "left" if grid.of_words(column) else "right"
         # Where it is narrow, the widest columns are broken between words first; no cell is cut.
-        table.add_column(Text(grid.head[column]), justify=justify, overflow="fold")
+        least = LEAST if column == 0 else None
+        table.add_column(Text(grid.head[column]), justify=justify, overflow="fold", min_width=least)
     for line in grid.lines[:ROWS_MAX] if grid.long else grid.lines:
         table.add_row(*(Text(printable(line[column])) for column in columns))
     return table

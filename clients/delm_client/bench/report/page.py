@@ -56,11 +56,19 @@ class Strips:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where figures come from: in a few words, and with everything, a line for each run."""
+
+    short: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it; `sources` says where its figures come from."""
+    """A heading with what stands below it; `origin` says where its figures come from."""
 
     heading: str
-    sources: tuple[str, ...]
+    origin: Origin
     told: tuple[str, ...] = ()
     strips: Strips | None = None
     pictures: tuple[Picture, ...] = ()

@@ -8,6 +8,7 @@ from delm_client.bench.report.figures import Run
 from delm_client.bench.report.page import (
     SPENDING_HEAD,
     Grid,
+    Origin,
     Page,
     Picture,
     Section,
@@ -98,7 +99,7 @@ def _tiles(found: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
 
 
 def _sections(run: Run) -> Iterator[Section]:
-    found, where = run.json, (run.source.line,)
+    found, where = run.json, Origin(run.source.short, (run.source.line,))
     yield Section("Results", where, tuple(_missing(found)), grids=(_results(found["results"]),))
     yield Section("Spending", where, grids=tuple(_spending(found)))
     yield Section("Time", where, grids=(_latency(found["latency"]),))
@@ -128,6 +129,8 @@ def _results(found: Mapping[str, Any]) -> Grid:
         rows += [(f"{group.replace('_', '-')}: {name}", *rate(each)) for name, each in members.items()]
     each_agent = found.get("each_agent") or {}
     rows += [(name.replace("_", " "), *rate(each)) for name, each in each_agent.items()]
+    if found.get("sub_domain_mean") is not None:
+        rows.append(("mean of the sub-domains", "", "", f"{found['sub_domain_mean']:.1%}", ""))
     if floors := found.get("floors"):
         rows.append((f"floor: always {floors['majority_letter'] or '-'}", *rate(floors["majority"])))
         rows.append(("floor: chance", "", "", f"{floors['chance']:.1%}", ""))
@@ -152,7 +155,7 @@ def _latency(found: Mapping[str, Any]) -> Grid:
 # -- time and context ----------------------------------------------------------------------------
 
 
-def _bubbles(run: Run, where: tuple[str, ...]) -> Section:
+def _bubbles(run: Run, where: Origin) -> Section:
     found, line = run.json["bubbles"], run.timeline
     rows = [(name, *share(each)) for name, each in found["agents"].items()]
     items = plural(found["items"], "item")
@@ -182,7 +185,7 @@ def _bubbles(run: Run, where: tuple[str, ...]) -> Section:
 _SHARE_HEAD = ("", "call under way", "of it judging", "no call", "share without")
 
 
-def _context(run: Run, where: tuple[str, ...]) -> Section:
+def _context(run: Run, where: Origin) -> Section:
     found = run.json["context"]
     sizes = [f"{size:,.0f}" if size is not None else "-" for size in found["prompt_tokens_by_fifth"]]
     head = ("", *(f"{name} fifth" for name in ("first", "second", "third", "fourth", "last")))
@@ -192,11 +195,12 @@ def _context(run: Run, where: tuple[str, ...]) -> Section:
             f"The board of {shortened(run.shown, 60)} held "
             f"{plural(found['admitted'][-1]['entries'], 'entry')} at its end."
         )
+    pictures = _pictures(run, told)
     return Section(
         "How the context grew",
         where,
         tuple(told),
-        pictures=_pictures(run, told),
+        pictures=pictures,
         grids=(Grid("Mean tokens of a prompt, by fifths of an item's calls", head, [("all items", *sizes)]),),
     )
 
@@ -213,7 +217,7 @@ def _pictures(run: Run, told: list[str]) -> tuple[Picture, ...]:
 # -- the gate ------------------------------------------------------------------------------------
 
 
-def _gate(run: Run, found: Mapping[str, Any], where: tuple[str, ...]) -> Section:
+def _gate(run: Run, found: Mapping[str, Any], where: Origin) -> Section:
     told: list[str] = []
     grids: list[Grid] = []
     pictures: tuple[Picture, ...] = ()
@@ -226,7 +230,7 @@ def _gate(run: Run, found: Mapping[str, Any], where: tuple[str, ...]) -> Section
         for key, why in said["unreadable"].items():
             told.append(f"The board of {shortened(key, 60)} could not be read: {shortened(why, 200)}")
         rows = lines(economics.rows(said["stats"]))
-        grids.append(Grid(f"On {plural(said['boards'], 'board')}", ("", "", "of it"), rows, words_last=True))
+        grids.append(Grid(f"On {plural(said['boards'], 'board')}", ("", "", ""), rows, words_last=True))
         if plots.available():
             pictures = plots.gate(run.source, said["stats"])
         if said["admission"]:

@@ -4,7 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from delm_client.bench.report import plots
-from delm_client.bench.report.page import UNKNOWN, Grid, Page, Picture, Section, fine, money, rate, share
+from delm_client.bench.report.page import (
+    UNKNOWN,
+    Grid,
+    Origin,
+    Page,
+    Picture,
+    Section,
+    fine,
+    money,
+    rate,
+    share,
+)
 from delm_client.bench.report.sources import Source, labelled
 from delm_client.pictures import HOW
 from delm_client.team.tally import percent
@@ -42,7 +53,8 @@ def page(sources: Sequence[Source], found: Mapping[str, Any]) -> Page:
 
 
 def _sections(sources: Sequence[Source], found: Mapping[str, Any]) -> Iterator[Section]:
-    where = tuple(f"{label}: {source.line}" for label, source in labelled(sources))
+    listed = tuple(f"{label}: {source.line}" for label, source in labelled(sources))
+    where = Origin(f"runs A to {listed[-1].partition(':')[0]}, which are listed at the end", listed)
     drawn = plots.available()
     words = () if drawn else (f"Plots are left out: they need matplotlib, which `{HOW}` brings.",)
     yield Section(
@@ -137,10 +149,10 @@ def _pairs(found: Mapping[str, Any]) -> Iterator[Grid]:
     rows = []
     for pair in found["pairs"]:
         low, high = pair["difference"]["interval"]
-        first, other = pair["labels"]
+        other = pair["labels"][1]
         rows.append(
             (
-                f"{teams[other]} against {first}",
+                teams[other],
                 str(pair["items"]),
                 f"{100 * pair['difference']['mean']:+.1f}",
                 f"{100 * low:+.1f} to {100 * high:+.1f}",
@@ -150,8 +162,8 @@ def _pairs(found: Mapping[str, Any]) -> Iterator[Grid]:
                 *([f"{pair['holm_p']:.3g}"] if several else []),
             )
         )
-    head = ("", "items", "right, points", "95 %", "only the first", "only the other", "McNemar's p")
-    yield Grid("Right", (*head, *(["Holm's p"] if several else [])), rows)
+    head = ("", "items", "points", "95 %", "only A right", "only it right", "McNemar's p")
+    yield Grid("Right, less A's", (*head, *(["Holm's p"] if several else [])), rows)
     for pair in found["pairs"]:
         yield _differences(pair, teams[pair["labels"][1]])
 
@@ -174,9 +186,7 @@ def figure(value: float, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
 
 
-def _speed_up(
-    sources: Sequence[Source], found: Mapping[str, Any], where: tuple[str, ...], *, drawn: bool
-) -> Section:
+def _speed_up(sources: Sequence[Source], found: Mapping[str, Any], where: Origin, *, drawn: bool) -> Section:
     given = found["speed_up"]
     if not given or not given["runs"]:
         why = (

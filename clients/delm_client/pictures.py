@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 HOW = 'pip install "delm-mcp[bench]"'
 """What brings matplotlib."""
-# Colours that the colour-blind can tell apart (Okabe and Ito), and that stand out on white and on black.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c7ae6", "#a0a000")
+# Colours that the colour-blind can tell apart (after Okabe and Ito), on white and on black.
+PALETTE = ("#2b8cd0", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c7ae6", "#a0a000")
 MARKERS = "os^Dv<>PX"
 _INK, _RESET = "#010203", "#1b1f24"
 _STYLE: dict[Any, Any] = {

@@ -168,6 +168,7 @@ def _context(calls: Sequence[Asked], own: Sequence[Asked], line: Timeline | None
     """Tokens of prompts, which grow with what agents know; and the board's entries, of the item shown."""
     begin = line.started_at if line else 0.0
     return {
+        "agents": line.agents if line else [],
         "prompt_tokens_by_fifth": _fifths(calls),
         "calls": [
             {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +23,7 @@ from delm_client.terminal import printable
 PACKAGES = ("delm_client.bench.report", "delm_client.team")
 ROWS_MAX = 20
 """So many items a terminal shows; the files have all."""
-LEAST = 14
+LEAST, WIDEST = 14, 10_000
 
 
 def write(page: Page, figures: Mapping[str, Any], into: Path) -> list[Path]:
@@ -81,7 +82,7 @@ def show(out: Console, page: Page) -> None:
             _strips(out, section.strips)
         for grid in section.grids:
             out.print()
-            out.print(_table(grid))
+            _print(out, _table(grid))
             if grid.long and len(grid.lines) > ROWS_MAX:
                 _say(out, f"and {len(grid.lines) - ROWS_MAX} more in the files", "dim")
     _say(out, "\nWhere this comes from", "bold")
@@ -101,6 +102,12 @@ def _strips(out: Console, strips: Strips) -> None:
         f"{sign} {words}" for kind, words in strips.legend for key, sign in chart.CELLS.items() if key == kind
     )
     _say(out, told, "dim")
+
+
+def _print(out: Console, table: Table) -> None:
+    """Where not even its longest words fit, it is wider than the terminal: cells are not cut."""
+    least = Measurement.get(out, out.options.update(width=WIDEST), table).minimum
+    out.print(table, width=max(out.width, least), crop=False, no_wrap=True, overflow="ignore")
 
 
 def _table(grid: Grid) -> Table:

@@ -36,7 +36,8 @@ def context(run: Run) -> tuple[Picture, ...]:
     heading = f"Tokens of each prompt, item {shortened(run.shown, NAME_CHARS)}"
     with style(adapts=True):
         figure, (axes, *below) = _figure(heading, [run.source], 2 if found["admitted"] else 1)
-        looks = _looks(list(dict.fromkeys(call["agent"] for call in calls)))
+        agents = {call["agent"] for call in calls}
+        looks = _looks([name for name in found["agents"] if name in agents])
         for agent, (colour, marker) in looks.items():
             own = [call for call in calls if call["agent"] == agent]
             axes.plot(
@@ -53,8 +54,8 @@ def context(run: Run) -> tuple[Picture, ...]:
         if below:
             steps = [(0.0, 0), *((each["at_s"], each["entries"]) for each in found["admitted"])]
             below[0].step(*zip(*steps, strict=True), where="post", color=FRESH)
-            below[0].set_ylabel("entries admitted")
-            below[0].set_ylim(bottom=0)
+            below[0].set_ylabel("admitted")
+            below[0].set_ylim(0, 1.15 * len(steps))
         (below[0] if below else axes).set_xlabel("seconds since the item's first call")
         _legend(figure, axes)
         sizes = [call["input_tokens"] for call in calls]
@@ -303,7 +304,7 @@ def _name(text: str) -> str:
 
 def _counts(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
 
 
 def _legend(figure: "Figure", axes: "Axes") -> None:

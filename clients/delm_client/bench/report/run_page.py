@@ -167,8 +167,10 @@ def _bubbles(run: Run, where: Origin) -> Section:
     drawn = chart.chart(line) if line else None
     if line is None or drawn is None:
         return Section(heading, where, ("There is no call yet.",))
+    whole_s = next(item["seconds"] for item in run.json["items"] if item["id"] == run.shown)
     told = (
-        f"Item {shortened(run.shown, 60)}, {fine(line.length_s)} from its first call to the end of its last. "
+        f"Item {shortened(run.shown, 60)}, {fine(line.length_s)} from its first call to the end of its last, "
+        f"of {fine(whole_s)} that it took in all. "
         "Between calls an agent waits for peers or for work, or is at the board or its tools: "
         "trajectories do not tell these apart.",
     )

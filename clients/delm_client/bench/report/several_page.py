@@ -133,8 +133,8 @@ def _count(value: float) -> str:
 
 def _told(found: Mapping[str, Any]) -> tuple[str, ...]:
     words = [
-        "McNemar's exact test on the items that only one of two got right; differences are the later run's "
-        "less the first one's, with 95 % bootstrap intervals over the items that both have run."
+        "The p of McNemar's exact test, on the items that only one of two got right; differences are the "
+        "later run's less the first one's, with 95 % bootstrap intervals over the items that both have run."
     ]
     if len(found["pairs"]) > 1:
         words.append(f"Holm's p allows for {len(found['pairs'])} tests.")
@@ -156,14 +156,13 @@ def _pairs(found: Mapping[str, Any]) -> Iterator[Grid]:
                 str(pair["items"]),
                 f"{100 * pair['difference']['mean']:+.1f}",
                 f"{100 * low:+.1f} to {100 * high:+.1f}",
-                str(pair["only_a"]),
-                str(pair["only_b"]),
+                f"{pair['only_a']} / {pair['only_b']}",
                 f"{pair['mcnemar_p']:.3g}",
                 *([f"{pair['holm_p']:.3g}"] if several else []),
             )
         )
-    head = ("", "items", "points", "95 %", "only A right", "only it right", "McNemar's p")
-    yield Grid("Right, less A's", (*head, *(["Holm's p"] if several else [])), rows)
+    head = ("", "items", "points", "95 %", "only A / it right", "McNemar")
+    yield Grid("Right, less A's", (*head, *(["Holm"] if several else [])), rows)
     for pair in found["pairs"]:
         yield _differences(pair, teams[pair["labels"][1]])
 

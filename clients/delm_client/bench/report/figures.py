@@ -236,7 +236,7 @@ def _trouble(calls: Sequence[Asked], items: Mapping[str, Item]) -> dict[str, Any
 
 
 def _row(item: Item, groups: Sequence[str], lost: Sequence[Asked], line: Timeline | None) -> dict[str, Any]:
-    """An item, with what all of its attempts took beside what the one that counts did."""
+    """An item and its counting attempt; `calling_s`: from its first call to the end of its last one."""
     return {
         "id": item["id"],
         "state": item["state"],
@@ -247,6 +247,7 @@ def _row(item: Item, groups: Sequence[str], lost: Sequence[Asked], line: Timelin
         "seconds": item["seconds"],
         "spent": item["spent"],
         "lost_calls": len(lost),
+        "calling_s": line.length_s if line else None,
         "waiting_share": whole_share(line).waiting if line else None,
         "trajectories": f"trajectories/{safe(item['id'])}/{item['attempt']}",
     }

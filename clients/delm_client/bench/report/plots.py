@@ -150,11 +150,11 @@ def speed_up(found: Row, sources: Sequence[Source]) -> tuple[Picture, ...]:
         looks = _looks(list(dict.fromkeys(row["team"] for row in rows)))
         for team, (colour, marker) in looks.items():
             own = sorted((row for row in rows if row["team"] == team), key=lambda row: row["agents"])
-            low = [row["times"] - row["interval"][0] for row in own]
-            high = [row["interval"][1] - row["times"] for row in own]
+            low = [row["times"]["mean"] - row["times"]["interval"][0] for row in own]
+            high = [row["times"]["interval"][1] - row["times"]["mean"] for row in own]
             axes.errorbar(
                 [row["agents"] for row in own],
-                [row["times"] for row in own],
+                [row["times"]["mean"] for row in own],
                 yerr=[low, high],
                 fmt=f"-{marker}",
                 color=colour,
@@ -180,7 +180,9 @@ def speed_up(found: Row, sources: Sequence[Source]) -> tuple[Picture, ...]:
         axes.set_xlabel("agents")
         axes.set_ylabel("times faster, geometric mean")
         _legend(figure, axes)
-        told = "; ".join(f"{row['label']} {row['team']} x{row['agents']}: {row['times']:.2f}" for row in rows)
+        told = "; ".join(
+            f"{row['label']} {row['team']} x{row['agents']}: {row['times']['mean']:.2f}" for row in rows
+        )
         return (Picture("speed-up", heading, told, svg(figure)),)
 
 

@@ -51,7 +51,7 @@ def several(folders: Sequence[Folder]) -> tuple[list[Source], dict[str, Any]]:
             {"labels": ["A", label_of(index)], **pair, "holm_p": p}
             for index, (pair, p) in enumerate(zip(pairs, adjusted, strict=True), 1)
         ],
-        "speed_up": _speed_up(sources, done),
+        "speed_up": _speed_up(sources, done, [_calling_s(run) for run in runs]),
     }
 
 
@@ -109,10 +109,17 @@ def _gate(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _speed_up(sources: Sequence[Source], done: Sequence[Mapping[str, Item]]) -> dict[str, Any] | None:
+def _calling_s(run: Run) -> dict[str, float]:
+    return {item["id"]: item["calling_s"] for item in run.json["items"] if item["calling_s"]}
+
+
+def _speed_up(
+    sources: Sequence[Source], done: Sequence[Mapping[str, Item]], calling: Sequence[Mapping[str, float]]
+) -> dict[str, Any] | None:
     """How many times faster than `single` the others of its benchmark and model are, on shared items.
 
-    The geometric mean over items of time alone / time of the team, with its 95 % bootstrap interval.
+    `times`: The geometric mean over items of time alone / time of the team, with its 95 % bootstrap interval;
+    `calling`: the same from an item's first call to the end of its last, so without the start of boards.
     """
     alone = next((index for index, source in enumerate(sources) if source.topology == SINGLE), None)
     if alone is None:
@@ -124,17 +131,30 @@ def _speed_up(sources: Sequence[Source], done: Sequence[Mapping[str, Item]]) -> 
         same = (source.benchmark, source.model) == (base.benchmark, base.model)
         if index == alone or not same or not shared:
             continue
-        logs = [math.log(theirs[key]["seconds"] / own[key]["seconds"]) for key in shared]
-        low, high = bootstrap(logs)
         rows.append(
             {
                 "label": label_of(index),
                 "team": source.kind,
                 "agents": source.agents,
                 "items": len(shared),
-                "times": math.exp(sum(logs) / len(logs)),
-                "interval": (math.exp(low), math.exp(high)),
+                "times": _ratio([theirs[key]["seconds"] / own[key]["seconds"] for key in shared]),
+                "calling": _ratio(
+                    [
+                        calling[alone][key] / calling[index][key]
+                        for key in shared
+                        if key in calling[alone] and key in calling[index]
+                    ]
+                ),
                 "same_load": source.at_once == base.at_once,
             }
         )
     return {"against": label_of(alone), "runs": rows}
+
+
+def _ratio(values: Sequence[float]) -> dict[str, Any] | None:
+    """The geometric mean and its interval; None of nothing."""
+    if not values:
+        return None
+    logs = [math.log(value) for value in values]
+    low, high = bootstrap(logs)
+    return {"mean": math.exp(sum(logs) / len(logs)), "interval": (math.exp(low), math.exp(high))}

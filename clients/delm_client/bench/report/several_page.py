@@ -198,20 +198,29 @@ def _speed_up(sources: Sequence[Source], found: Mapping[str, Any], where: Origin
         (
             f"{row['label']} {row['team']} x{row['agents']}",
             str(row["items"]),
-            f"{row['times']:.2f}",
-            f"{row['interval'][0]:.2f} to {row['interval'][1]:.2f}",
+            *_times(row["times"]),
+            *_times(row["calling"]),
         )
         for row in given["runs"]
     ]
     told = [
         f"Time of {given['against']} (single) over the team's, item by item: the geometric mean, with its "
-        "95 % bootstrap interval over items."
+        "95 % bootstrap interval over items. At the right the same from an item's first call to the end of "
+        "its last one, so without what boards take to start."
     ]
     if not all(row["same_load"] for row in given["runs"]):
         told.append("Not all ran as many items at once, so loads differ and times with them.")
     pictures: tuple[Picture, ...] = plots.speed_up(found, sources) if drawn else ()
-    grid = Grid("Times faster than a single agent", ("run", "items", "times", "95 %"), rows)
+    head = ("run", "items", "times", "95 %", "from first call", "95 %")
+    grid = Grid("Times faster than a single agent", head, rows)
     return Section("Speed-up", where, tuple(told), pictures=pictures, grids=(grid,))
+
+
+def _times(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    low, high = found["interval"]
+    return f"{found['mean']:.2f}", f"{low:.2f} to {high:.2f}"
 
 
 def _bubbles(found: Mapping[str, Any]) -> Grid:

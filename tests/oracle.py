@@ -73,6 +73,7 @@ class Oracle:
             "claimed": 0.0,
             "until": 0.0,
             "favours": "",
+            "shuns": "",
             "favours_until": 0.0,
             "result": 0,
             **fields,
@@ -147,7 +148,7 @@ class Oracle:
             self._lose(lost)
         if self.run["state"] != "open":
             return None
-        task = self._favoured(agent) or self._next_ready(me["tags"]) or self._decision(agent)
+        task = self._favoured(agent) or self._next_ready(agent, me["tags"]) or self._decision(agent)
         if task:
             task.update(
                 state="leased",
@@ -155,6 +156,7 @@ class Oracle:
                 claimed=self.now,
                 until=self.now + LEASE_S,
                 favours="",
+                shuns="",
                 favours_until=0.0,
             )
         return task
@@ -166,11 +168,12 @@ class Oracle:
     def _ready(self) -> list[dict[str, Any]]:
         return [t for t in self.tasks.values() if t["state"] == "ready" and t["kind"] == "work"]
 
-    def _next_ready(self, tags: set[str]) -> dict[str, Any] | None:
+    def _next_ready(self, agent: str, tags: set[str]) -> dict[str, Any] | None:
         rows = [
             t
             for t in self._ready()
-            if t["needs"] <= tags and (not t["favours"] or t["favours_until"] <= self.now)
+            if t["needs"] <= tags
+            and (t["favours_until"] <= self.now or not (t["favours"] or t["shuns"] == agent))
         ]
         return min(rows, key=lambda t: (-t["priority"], t["id"]), default=None)
 
@@ -229,7 +232,7 @@ class Oracle:
         if task["state"] == "ready" and self.held(task["agent"]) is None:
             if not task["favours"]:
                 task["losses"] = max(0, task["losses"] - 1)
-            task.update(state="leased", favours="", favours_until=0.0, until=0.0)
+            task.update(state="leased", favours="", shuns="", favours_until=0.0, until=0.0)
         if task["state"] != "leased":
             raise Refusal
         self._renew(task)
@@ -260,6 +263,15 @@ class Oracle:
         task.update(state="ready", attempts=task["attempts"] + 1, token="")
         if task["attempts"] >= ATTEMPTS:
             self._fail(task)
+        elif task["kind"] == "work" and self._others(task):
+            task.update(shuns=task["agent"], favours_until=self.now + AUTHOR_S)
+
+    def _others(self, task: dict[str, Any]) -> bool:
+        """Somebody who is there, and is not the one who had it, could take the task."""
+        return any(
+            name != task["agent"] and self.now - a["seen"] <= LIVE_S and task["needs"] <= a["tags"]
+            for name, a in self.agents.items()
+        )
 
     def split(self, task_id: int, token: str, subjects: list[str]) -> None:
         """Add parts under a lease and let the task wait for them; for a decision, another round."""

@@ -130,6 +130,8 @@ class Launched:
     """A `delm-run` under way, whose lines are read as they come."""
 
     process: subprocess.Popen[str]
+    patience_s: float = PATIENCE_S
+    """How long it may be silent."""
     said: list[str] = field(default_factory=list)
     _lines: "SimpleQueue[str | None]" = field(default_factory=SimpleQueue)
 
@@ -151,7 +153,7 @@ class Launched:
 
     def _next(self) -> str | None:
         try:
-            line = self._lines.get(timeout=PATIENCE_S)
+            line = self._lines.get(timeout=self.patience_s)
         except Empty:
             raise AssertionError(f"nothing more was said:\n{''.join(self.said)}") from None
         if line is not None:

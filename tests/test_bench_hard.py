@@ -17,7 +17,8 @@ from delm_client.bench.scripted import Scripted, reader, scripted
 from tests.bench_model import CHUNK, PARTS, calls, command, every, found, item, questions, ran
 
 pytestmark = pytest.mark.long
-TROUBLES = ("429", "500", "malformed", "empty", "drop")
+TROUBLES = ("429", "500", "malformed", "empty", "drop", "late")
+SOON = ("--call-timeout", "1.5")
 TOPOLOGIES = ("single", "independent", "central", "delm")
 
 
@@ -25,9 +26,17 @@ TOPOLOGIES = ("single", "independent", "central", "delm")
 def test_a_model_that_fails_every_fifth_call_loses_no_item(topology: str, tmp_path: Path) -> None:
     data = questions(tmp_path, "ABCD")
     with scripted(trouble=every(5, *TROUBLES)) as model:
-        results = ran(data, tmp_path / "run", model, "--topology", topology, "-n", "2")
+        results = ran(data, tmp_path / "run", model, "--topology", topology, "-n", "2", *SOON)
     assert results["overall"]["right"] == results["overall"]["total"] == 4
     assert len(model.asked) > results["spent"]["calls"]
+
+
+def test_every_fifth_call_is_not_answered_in_time_and_no_item_is_lost(tmp_path: Path) -> None:
+    with scripted(trouble=every(5, "late")) as model:
+        results = ran(questions(tmp_path), tmp_path / "run", model, "-n", "2", *SOON)
+    assert results["overall"]["right"] == results["overall"]["total"] == 2
+    late = len(model.asked) // 5
+    assert len(model.asked) == results["spent"]["calls"] + late
 
 
 def test_a_model_that_falls_silent_is_asked_for_its_notes_again_but_not_for_its_answer(
@@ -110,6 +119,27 @@ def test_peers_judge_every_note_and_a_part_is_read_again_when_asked_for(tmp_path
     done = item(tmp_path / "run", "q1")
     assert done["right"]
     assert done["board"]["notes"] == {"pending": PARTS + 1}
+
+
+@pytest.mark.parametrize("spoilt", ["notes", "answer"])
+def test_a_team_answers_as_single_does_where_it_has_no_notes_or_its_gate_refuses_the_answer(
+    spoilt: str, tmp_path: Path
+) -> None:
+    def script(prompt: str) -> str:
+        if spoilt == "notes" and "<part>" in prompt:
+            return "I would rather not."
+        if '"verdict"' in prompt and "«The correct answer is (" in prompt:
+            return json.dumps({"reason": "nothing was cited", "verdict": "fail", "fails": ["support"]})
+        return reader(prompt)
+
+    with scripted(script) as model:
+        data = questions(tmp_path, "A")
+        ran(data, tmp_path / "single", model, "--topology", "single")
+        ran(data, tmp_path / "delm", model, "-n", "2", "--policy", "strict")
+    alone, team = item(tmp_path / "single", "q1"), item(tmp_path / "delm", "q1")
+    assert team["letter"] == alone["letter"] is not None
+    assert "the gate did not admit E" in team["ended"]
+    assert team["board"]["notes"] == ({} if spoilt == "notes" else {"pending": PARTS})
 
 
 def test_without_hierarchy_and_rounds_nothing_is_looked_at_again(tmp_path: Path) -> None:

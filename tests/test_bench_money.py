@@ -23,7 +23,7 @@ async def test_cached_tokens_are_counted_and_priced_apart(provider: str) -> None
         model.usage = Usage(input_tokens=1000, cached_tokens=400, output_tokens=100)
         url = model.openai_url if provider == "openai" else model.url
         async with Model(Wanted(f"{provider}:any", url, price=PRICE)) as asked:
-            said = await asked.ask("Be short.", "Is it?")
+            said = await asked.ask("Be short.", ["Is it?"])
     assert (said.text, said.model) == ("Yes.", "scripted-reader")
     assert (said.call.input_tokens, said.call.cached_tokens, said.call.output_tokens) == (1000, 400, 100)
     # 600 x 0.5 + 400 x 0.05 + 100 x 3 = 620, and 1000 x 0.5 + 100 x 3 = 800, in USD for a million.

@@ -2,11 +2,13 @@
 
 import json
 import sys
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from delm_client.bench import models
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Call
 from delm_client.bench.scripted import reader, scripted
@@ -67,6 +69,23 @@ def test_a_run_goes_on_where_it_could_not_and_repeats_nothing(tmp_path: Path) ->
     assert len(model.asked) - before == len(calls(folder, "q1"))
 
 
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ran(questions(tmp_path, "AB"), folder, None, "--topology", "direct")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["items_sha256"]
+    config["plan"].pop("preset", None)
+    config["plan"]["habits"] = {
+        name: config["plan"]["habits"][name]
+        for name in ("gist_tokens", "hierarchy", "rounds", "chunk_tokens", "context_tokens")
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "items" / "q2.json").unlink()
+    assert command("bench", "--resume", folder).exit_code == 0
+    assert (found(folder)["overall"]["right"], item(folder, "q2")["attempt"]) == (2, 2)
+    assert command("compare", folder, folder).exit_code == 0
+
+
 def test_a_reply_without_a_letter_is_wrong_and_counted(tmp_path: Path) -> None:
     def silent(prompt: str) -> str:
         return "" if "report 1" in prompt else "I would say B." if "report 2" in prompt else reader(prompt)
@@ -117,7 +136,10 @@ def test_a_cap_on_an_item_ends_it_and_a_cap_on_the_run_stops_it_until_it_is_rais
         (["--run-cost", "0"], "cost limit of the run is 0"),
         (["--run-cost", "1"], "No price of scripted:reader is known"),
         (["--price", "cheap"], "not INPUT/CACHED/OUTPUT"),
-        (["--policy", "lax"], "open, standard, strict"),
+        (["--policy", "lax"], "open, standard, strict, or a TOML file"),
+        (["--policy", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["--policy", "data.jsonl.toml"], "is not TOML"),
+        (["--policy", "wrong.toml"], "there is no such setting"),
         (["--data", "nowhere.json"], "does not exist"),
         (["--data", "empty.json"], "is empty"),
         (["--into", "."], "is there already"),
@@ -132,10 +154,32 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     questions(tmp_path)
     (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "data.jsonl.toml").write_text("{", encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text("[limit]\nmax_attempts = 1\n", encoding="utf-8")
     result = command("bench", "--data", "data.jsonl", "--model", "scripted:reader", *words)
     assert result.exit_code == 2
     assert said in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
+
+
+def test_a_policy_from_a_file_holds_for_the_whole_run_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    data, folder, mine = questions(tmp_path, "AB"), tmp_path / "run", tmp_path / "mine.toml"
+    mine.write_text(
+        'preset = "strict"  # but for facts\n[fact]\nchecks = ["novel", "quotes"]\n'
+        "[answer]\nchecks = []\n[limits]\ngist_tokens = 77\n",
+        encoding="utf-8",
+    )
+    words = ("--model", "scripted:reader", "-n", "2", "--policy", mine, "--at-once", "1", *CHUNK)
+    command("bench", "--data", data, "--into", folder, "--run-calls", "7", *words)
+    mine.write_text('preset = "open"\n', encoding="utf-8")
+    again = command("bench", "--resume", folder, "--run-calls", "100")
+    assert again.exit_code == 0, again.output
+    assert found(folder)["policy"] == "mine.toml"
+    assert item(folder, "q2")["board"]["notes"] == {"admitted": PARTS}, "peers are not asked for facts"
+    for attempt in folder.glob("boards/*/*"):
+        policy = tomllib.loads((attempt / "policy.toml").read_text(encoding="utf-8"))
+        assert (policy["preset"], policy["fact"]) == ("strict", {"checks": ["novel", "quotes"]})
+        assert policy["limits"] == {"gist_tokens": 77, "max_rounds": 3, "max_attempts": 1}
 
 
 def test_a_folder_holds_any_id_and_forgives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
@@ -170,6 +214,25 @@ def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "There is no openai:nobody there" in result.output
     assert not (tmp_path / "run" / "items").exists()
+
+
+def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "SDK_RETRIES", 1)
+    words = ("bench", "--data", questions(tmp_path, "A"), "--into", tmp_path / "run", "--topology", "direct")
+    with scripted(trouble=lambda _: "late") as model:
+        named = ("--model", "openai:slow", "--base-url", model.openai_url, "--call-timeout", "0.3")
+        result = command(*words, *named)
+    said = result.output.replace("\n", " ")
+    assert result.exit_code == 1
+    assert len(model.asked) == 2
+    assert "openai:slow has not answered within 0.3 s (--call-timeout): 2 times so far" in said
+    assert "did not answer within 0.3 s, in 2 tries" in item(tmp_path / "run", "q1")["ended"]
+    with scripted() as model:
+        again = command("bench", "--resume", tmp_path / "run", "--base-url", model.openai_url)
+    assert again.exit_code == 0, again.output
+    assert found(tmp_path / "run")["overall"]["right"] == 1
 
 
 def test_a_dry_run_tells_what_is_ahead_and_asks_nothing(tmp_path: Path) -> None:

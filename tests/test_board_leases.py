@@ -237,6 +237,31 @@ async def test_giving_up_counts_as_an_attempt_and_the_last_one_fails_the_task(de
         await desk.propose(held, result())
 
 
+async def test_what_an_agent_gives_up_goes_to_somebody_else_first(desk: Desk) -> None:
+    await desk.open("one", policy=limits(author_first_s=60))
+    ada, bob = await desk.hold(ADA), await desk.claim(BOB)
+    assert await update(desk, ada.lease, "fail", "my worktree is in disorder") == "ready"
+    refusal = await desk.claim(ADA, agent=ada.agent)
+    assert refusal.task is None, "or it would use up all attempts by itself"
+    assert f"kept for others than {ada.agent}" in refusal.reason
+    assert refusal.patient, "nobody has it, so it comes back"
+    again = await desk.hold(BOB, agent=bob.agent)
+    assert ids_of([again]) == ids_of([ada])
+    assert not (await desk.claim(ADA, agent=ada.agent)).patient
+    await desk.board.update_task(BOB, lease=again.lease, action="fail", note="nor can I")
+    assert ids_of([await desk.hold(ADA, agent=ada.agent)]) == ids_of([ada])
+
+
+async def test_what_nobody_else_takes_comes_back_to_who_gave_it_up(desk: Desk) -> None:
+    await desk.open("one", policy=limits(author_first_s=60))
+    ada = await desk.hold(ADA)
+    await desk.claim(BOB)
+    await update(desk, ada.lease, "fail", "too hard")
+    assert (await desk.claim(ADA, agent=ada.agent)).task is None
+    desk.clock.advance(61)
+    assert ids_of([await desk.hold(ADA, agent=ada.agent)]) == ids_of([ada])
+
+
 async def test_refused_proposals_without_end_count_as_giving_up(desk: Desk) -> None:
     await desk.open("one", policy=limits(max_rejections=3, max_attempts=2))
     held = await desk.hold()

@@ -181,7 +181,7 @@ async def test_a_task_given_up_because_of_a_fail_is_skipped_if_its_note_names_it
     bob = await desk.hold(BOB)
     await desk.board.update_task(BOB, lease=bob.lease, action="fail", note=note)
     assert (await counted(desk)).saved.skipped == skipped
-    await desk.hold(BOB, agent=bob.agent)
+    await desk.hold(CYD)
     assert (await counted(desk)).saved.skipped == 0  # somebody is at it again
 
 

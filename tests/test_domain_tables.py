@@ -136,10 +136,11 @@ def test_a_loss_is_counted_bounded_and_taken_back_by_who_returns() -> None:
 
 def test_the_last_attempt_fails_the_task() -> None:
     held = tasks.claimed(task(), agent="a", token="t", now=0.0, limits=LIMITS)
-    once = tasks.given_up(held, reason="a wall", limits=LIMITS)
+    once = tasks.given_up(held, reason="a wall", now=10.0, limits=LIMITS)
     assert (once.state, once.attempts, once.token) == (S.READY, 1, "")
+    assert (once.shuns, once.favours_until) == ("a", 40.0), "somebody else goes first"
     held = tasks.claimed(once, agent="b", token="u", now=0.0, limits=LIMITS)
-    twice = tasks.given_up(held, reason="another wall", limits=LIMITS)
+    twice = tasks.given_up(held, reason="another wall", now=11.0, limits=LIMITS)
     assert (twice.state, twice.reason) == (S.FAILED, "given up 2 times; last: another wall")
 
 

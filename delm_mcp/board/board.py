@@ -339,7 +339,10 @@ class Board:
                 once.answer(str(entry.id))
             return verifying.judged(op, entry, verifying.speaker(op, entry, agent or caller.agent, lease))
 
-        return await self._write("verify", str(caller.principal), judging)
+        answer = await self._write("verify", str(caller.principal), judging)
+        if answer.state == EntryState.ADMITTED:  # it may be a patch, whose last missing vote this was
+            await self.checker.show_head(answer.run)
+        return answer
 
     async def retract(self, caller: Caller, entry: str, reason: str) -> Entry:
         """Take an entry out of the context as the run's owner; what rests on it is verified again.

@@ -208,15 +208,23 @@ def _nothing(op: Operation, run: Run, agent: Agent, reason: str) -> Claim:
         news=news,
         next="Stop: there is nothing left to do." if over else f"claim_task(agent={agent.name}, wait_s=25)",
         retry_at=op.tx.next_expiry(run.id),
-        patient=not over and _worth_waiting(op, run),
+        patient=not over and _worth_waiting(op, run, agent),
     )
 
 
-def _worth_waiting(op: Operation, run: Run) -> bool:
+def _worth_waiting(op: Operation, run: Run, agent: Agent) -> bool:
     """Whether something comes about by itself, so that even a lone agent should wait for it."""
     endless = op.policy(run).peers.no_peers == "wait"
     names = (CheckName.JUDGE,) if endless else (CheckName.PEERS, CheckName.JUDGE)
-    return any(op.tx.checks_open(run.id, name) for name in names)
+    return any(op.tx.checks_open(run.id, name) for name in names) or _comes_back(op, run, agent)
+
+
+def _comes_back(op: Operation, run: Run, agent: Agent) -> bool:
+    """Whether what this agent gave up is all that is left, and nobody else has taken it so far."""
+    if op.tx.tasks(run.id, [TaskState.LEASED], limit=1):
+        return False
+    ready = op.tx.tasks(run.id, [TaskState.READY], limit=COUNTED)
+    return any(task.shuns == agent.name and task.favours_until > op.now for task in ready)
 
 
 def _why_nothing(op: Operation, run: Run, agent: Agent) -> str:
@@ -284,7 +292,7 @@ def give_up(op: Operation, seat: Seat, note: str) -> Task:
     assert seat.task is not None  # noqa: S101 - by_lease always gives one
     reason = _said(seat, note) or f"{seat.agent.name} gave it up"
     limits = op.policy(seat.run).limits
-    after = tasks.given_up(seat.task, reason=reason, limits=limits)
+    after = _given_up(op, seat.task, reason)
     last = seat.task.kind is TaskKind.DECIDE and seat.run.rounds >= limits.max_rounds
     if last and after.state is TaskState.READY:
         after = replace(
@@ -313,7 +321,21 @@ def count_rejection(op: Operation, task: Task, reason: str) -> Task:
         return op.tx.update(task, replace(task, rejections=task.rejections + 1))
     spent = replace(task, rejections=0)
     why = f"{limits.max_rejections} proposals refused, last: {shortened(reason, 300)}"
-    return put_back(op, task, tasks.given_up(spent, reason=why, limits=limits))
+    return put_back(op, task, _given_up(op, spent, why))
+
+
+def _given_up(op: Operation, task: Task, reason: str) -> Task:
+    limits = op.policy(op.run(task.run)).limits
+    after = tasks.given_up(task, reason=reason, now=op.now, limits=limits)
+    return _unless_alone(op, after, task.agent)
+
+
+def _unless_alone(op: Operation, task: Task, agent: str) -> Task:
+    """A task that an agent is kept from, if anybody else is there to take it; decisions are anybody's."""
+    limits = op.policy(op.run(task.run)).limits
+    others = [other for other in op.tx.agents(task.run) if other.name != agent]
+    able = any(drain.is_live(one, op.now, limits) and set(task.needs) <= set(one.tags) for one in others)
+    return task if able and task.kind is TaskKind.WORK else tasks.for_anybody(task)
 
 
 def _said(seat: Seat, note: str) -> str:
@@ -390,15 +412,9 @@ def _settle_needs(op: Operation, task: Task) -> None:
 
 def pass_on(op: Operation, task: Task, reason: str) -> Task:
     """A result was turned down by peers once too often: somebody else goes first, if anybody is there."""
-    run = op.run(task.run)
-    limits = op.policy(run).limits
+    limits = op.policy(op.run(task.run)).limits
     after = tasks.passed_on(task, reason=reason, now=op.now, limits=limits)
-    others = [agent for agent in op.tx.agents(run.id) if agent.name != task.agent]
-    if not any(
-        drain.is_live(agent, op.now, limits) and set(task.needs) <= set(agent.tags) for agent in others
-    ):
-        after = replace(after, shuns="", favours_until=0.0)
-    return put_back(op, task, after)
+    return put_back(op, task, _unless_alone(op, after, task.agent))
 
 
 # -- drained -------------------------------------------------------------------------------------

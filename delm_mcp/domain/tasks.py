@@ -118,9 +118,22 @@ def lost(task: Task, event: Event, *, reason: str, limits: Limits) -> Task:
     return after
 
 
-def given_up(task: Task, *, reason: str, limits: Limits) -> Task:
+def given_up(task: Task, *, reason: str, now: float, limits: Limits) -> Task:
     """Back in the queue for somebody else; failed once `max_attempts` are used up."""
-    return _attempted(transition(task, Event.GIVE_UP), reason, limits)
+    after = _attempted(transition(task, Event.GIVE_UP), reason, limits)
+    return _for_others(after, task.agent, now, limits)
+
+
+def _for_others(task: Task, agent: str, now: float, limits: Limits) -> Task:
+    """A ready task that an agent may not claim for a while, lest it use up all attempts by itself."""
+    if task.state is not TaskState.READY:
+        return task
+    return replace(task, shuns=agent, favours="", favours_until=now + limits.author_first_s)
+
+
+def for_anybody(task: Task) -> Task:
+    """A task that is kept for nobody and from nobody."""
+    return replace(task, shuns="", favours="", favours_until=0.0)
 
 
 def _attempted(task: Task, reason: str, limits: Limits) -> Task:
@@ -148,9 +161,8 @@ def returned_late(task: Task, *, reason: str, now: float, limits: Limits) -> Tas
 
 def passed_on(task: Task, *, reason: str, now: float, limits: Limits) -> Task:
     """Ready for somebody else, after peers turned its author's results down too often; an attempt is used."""
-    back = replace(transition(task, Event.REJECT), rejections=0, shuns=task.agent)
-    after = _attempted(back, reason, limits)
-    return replace(after, favours_until=now + limits.author_first_s) if after.state is S.READY else after
+    back = replace(transition(task, Event.REJECT), rejections=0)
+    return _for_others(_attempted(back, reason, limits), task.agent, now, limits)
 
 
 def reopened(task: Task, *, reason: str, limits: Limits) -> Task:

@@ -41,19 +41,30 @@ class Together:
         await self._all.wait()
 
 
-class Lazy:
-    """The worker, but for one agent that says it is done after its first result, once."""
+class Troubled:
+    """The worker, but for two agents: one is held up once when it has edited a file, which is not committed
+    then; the other says once, after its first result, that it is done."""
 
-    def __init__(self, label: str) -> None:
-        self._name = f"You are {label},"
+    def __init__(self, held_up: str, lazy: str) -> None:
+        self._held_up, self._lazy = f"You are {held_up},", f"You are {lazy},"
+        self.edited = anyio.Event()
+        self.told = ""
+        """What the first was told when it was started again."""
         self.stopped = False
 
     def __call__(self, said: Conversation) -> Turn:
-        proposed = any(step.action.name == "propose_update" for step in said.steps)
-        if self._name in said.prompt and proposed and not self.stopped:
+        done = [step.action.name for step in said.steps]
+        turn = worker(said)
+        if self._held_up in said.prompt:
+            if self.edited.is_set():
+                self.told = self.told or said.prompt
+            elif done[-1:] == ["edit"]:
+                self.edited.set()
+                return Turn(turn.text, turn.actions, think_s=WITHIN_S)
+        if self._lazy in said.prompt and "propose_update" in done and not self.stopped:
             self.stopped = True
             return Turn("I have done my part.")
-        return worker(said)
+        return turn
 
 
 class Launch:
@@ -103,7 +114,9 @@ class Launch:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-            )
+            ),
+            # What a killed server was checking is checked anew once its lease is over; till then it is quiet.
+            patience_s=WITHIN_S,
         )
         return self._launched
 
@@ -111,6 +124,11 @@ class Launch:
         """kill -9 one of the team's processes."""
         rows = json.loads((self.repo / ".delm" / "teams" / "mend" / "processes.json").read_text())
         os.kill(rows[name]["pid"], signal.SIGKILL)
+
+    def leave_a_lock(self, name: str) -> None:
+        """What a git leaves that is killed in an agent's worktree."""
+        tree = self.repo / ".delm" / "teams" / "mend" / name
+        Path(git(tree, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")).touch()
 
     def facts(self) -> dict[str, Any]:
         return dict(json.loads((self.repo / ".delm" / "teams" / "mend" / "team.json").read_text()))
@@ -155,15 +173,17 @@ async def test_two_claudes_and_a_codex_mend_a_repository(ground: Path, tmp_path:
 async def test_the_team_finishes_when_agents_die_or_stop_early_and_the_server_is_killed(
     ground: Path, tmp_path: Path
 ) -> None:
-    lazy = Lazy("claude-2")
-    async with scripted_model(lazy) as model:
+    troubled = Troubled("claude-1", "claude-2")
+    async with scripted_model(troubled) as model:
         with Launch(ground, model) as launch, anyio.fail_after(WITHIN_S):
             launched = launch.start()
-            await until(launched, "claude-1 works on")
+            await troubled.edited.wait()
+            launch.leave_a_lock("claude-1")
             launch.kill("claude-1")
             await until(launched, "claude-1 started", "attempt 2")
             launch.kill("server")
             said, code = await ended(launched)
     launch.insist_on_the_result(said, code, tmp_path)
-    assert lazy.stopped
+    assert troubled.stopped
     assert "claude-2 started" in said
+    assert "changes that are not committed: twice_" in troubled.told

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from delm_client.bench.board import PAGE_TOKENS, BoardAgent
 from delm_client.bench.forms import BadForm
 from delm_client.bench.longbench.anchors import anchor
 from delm_client.bench.longbench.scoring import extract_answer
@@ -23,13 +24,9 @@ from delm_client.bench.parts import Part
 from delm_client.bench.reader import Note, Reader, Wish
 from delm_client.session import BoardError, BoardGone, Session
 
-WAIT_S = 20
 MENDS = 2
 """How often a note that the board refused may be mended before the task is given up."""
-REFUSALS_MAX = 20
-"""So many calls in a row that the board refuses mean that something is wrong with this program."""
 PARENTS_MAX = 50
-PAGE_TOKENS = 20_000
 RAW_MAX = 40_000
 _PART = re.compile(r"^part: (\d+)$", re.M)
 _FOCUS = re.compile(r"^for: (.+)$", re.M)
@@ -47,7 +44,7 @@ def task_of(part: Part, focus: str = "", round_: int = 0) -> dict[str, str]:
     }
 
 
-class Agent:
+class Agent(BoardAgent):
     """One worker.
 
     Attributes:
@@ -56,51 +53,16 @@ class Agent:
     """
 
     def __init__(self, board: Session, reader: Reader, parts: Sequence[Part]) -> None:
-        self._board = board
+        super().__init__(board)
         self._reader = reader
         self._parts: Mapping[int, Part] = {part.number: part for part in parts}
-        self._name = ""
-        self._notes = ""
-        self._seen = 0
         self.replies: dict[str, str] = {}
         self.notes: Counter[str] = Counter()
 
-    async def work(self) -> None:
-        """Claim and do tasks until the run is over.
-
-        Raises:
-            BoardError: The board is gone, or refuses whatever is tried.
-        """
-        refused = 0
-        while True:
-            claim = await self._board.call("claim_task", agent=self._name, wait_s=WAIT_S)
-            self._name = claim["agent"]
-            if claim.get("task") is None:
-                if claim.get("run_state", "open") != "open":
-                    return
-                continue
-            try:
-                await self._do(claim["task"], claim["lease"])
-                refused = 0
-            except BoardGone:
-                raise
-            except BoardError as error:  # such as a lease that ended: the next claim says how to go on
-                refused += 1
-                if refused == REFUSALS_MAX:
-                    raise
-                await self._leave(claim["lease"], "release", str(error))
-
-    async def _do(self, task: Mapping[str, Any], lease: str) -> None:
+    async def do(self, task: Mapping[str, Any], lease: str) -> None:
+        """See `BoardAgent.do`."""
         if task["kind"] == "verify":
-            given = await self._reader.judge(task["case"])
-            await self._board.call(
-                "verify",
-                entry=task["about"],
-                verdict=given.verdict,
-                reason=given.reason,
-                fails=given.fails,
-                lease=lease,
-            )
+            await self.verdict(task, await self._reader.judge(task["case"]), lease)
         elif task["kind"] == "decide":
             await self._decide(lease)
         else:
@@ -114,7 +76,7 @@ class Agent:
         focus = _found(_FOCUS, task["detail"])
         refused = [str(reason) for reason in task.get("earlier", ())]
         for _ in range(1 + MENDS):
-            notes = await self._news()
+            notes = await self.news()
             try:
                 note = await self._reader.read(part, notes, focus, refused)
             except BadForm as error:
@@ -125,7 +87,7 @@ class Agent:
             if answer["state"] != "rejected":
                 return
             refused = list(answer["reasons"])
-        await self._leave(lease, "fail", " ".join(refused))
+        await self.leave(lease, "fail", " ".join(refused))
 
     async def _propose(self, note: Note, part: Part, lease: str, scope: str) -> dict[str, Any]:
         call = {
@@ -136,13 +98,13 @@ class Agent:
             "raw": part.text[:RAW_MAX],
             "evidence": [{"type": "quote", "ref": part.source, "text": text} for text in quoted(note, part)],
             "scope": scope,
-            "base_version": self._seen,
+            "base_version": self.seen,
             "completes": True,
         }
-        answer = await self._board.call("propose_update", **call)
+        answer = await self.board.call("propose_update", **call)
         if answer["state"] == "rejected" and any("secret" in reason for reason in answer["reasons"]):
             # The text itself looks as if a key stood in it: nothing that the model could mend.
-            answer = await self._board.call("propose_update", **call | {"raw": ""})
+            answer = await self.board.call("propose_update", **call | {"raw": ""})
         self.notes[answer["state"]] += 1
         return answer
 
@@ -150,8 +112,8 @@ class Agent:
 
     async def _decide(self, lease: str) -> None:
         """Queue what is missing, or answer with what is known."""
-        notes = await self._news()
-        facts = await self._live("fact")
+        notes = await self.news()
+        facts = await self.live("fact")
         rounds = max([int(_found(_ROUND_OF_SCOPE, fact["scope"]) or 0) for fact in facts], default=0)
         wishes = await self._reader.look(notes, rounds_left=self._reader.habits.rounds - rounds)
         if await self._queued(wishes.look, rounds + 1, lease):
@@ -169,13 +131,13 @@ class Agent:
             "kind": "answer",
             "gist": gist,
             "derived_from": live[-PARENTS_MAX:],
-            "base_version": self._seen,
+            "base_version": self.seen,
             "completes": True,
         }
-        answer = await self._board.call("propose_update", **call)
+        answer = await self.board.call("propose_update", **call)
         self.replies[answer["entry"]] = reply
         if answer["state"] == "rejected":
-            await self._leave(lease, "fail", " ".join(answer["reasons"]))
+            await self.leave(lease, "fail", " ".join(answer["reasons"]))
 
     async def _queued(self, wishes: Sequence[Wish], round_: int, lease: str) -> bool:
         """Whether tasks were added; the board bounds how often."""
@@ -187,7 +149,7 @@ class Agent:
         if not tasks:
             return False
         try:
-            await self._board.call("add_tasks", tasks=tasks, lease=lease)
+            await self.board.call("add_tasks", tasks=tasks, lease=lease)
         except BoardGone:
             raise
         except BoardError:
@@ -198,48 +160,10 @@ class Agent:
         wanted = [label for label in dict.fromkeys(labels) if label in live]
         if not wanted:
             return ""
-        page = await self._board.call(
-            "read_context", entries=wanted, level=level, budget_tokens=PAGE_TOKENS, agent=self._name
+        page = await self.board.call(
+            "read_context", entries=wanted, level=level, budget_tokens=PAGE_TOKENS, agent=self.name
         )
         return f"\n{page.get('text', '')}"
-
-    # -- the context -----------------------------------------------------------------------------
-
-    async def _news(self) -> str:
-        """All gists: what was read before, and what came since. It only grows at its end."""
-        more = True
-        while more:
-            page = await self._board.call(
-                "read_context", since=self._seen, budget_tokens=PAGE_TOKENS, agent=self._name
-            )
-            self._notes += page.get("text", "")  # empty values are left out of answers
-            self._seen, more = page.get("version_read", self._seen), bool(page.get("more"))
-        return self._notes
-
-    async def _live(self, kind: str) -> list[dict[str, Any]]:
-        return await live_entries(self._board, kind, self._name)
-
-    async def _leave(self, lease: str, action: str, note: str) -> None:
-        """Give the task back, if it is ours to give."""
-        try:
-            await self._board.call("update_task", lease=lease, action=action, note=note[:1500])
-        except BoardGone:
-            raise
-        except BoardError:
-            return  # it was not ours any more
-
-
-async def live_entries(board: Session, kind: str, agent: str = "", run: str = "") -> list[dict[str, Any]]:
-    """The admitted entries of a kind, oldest first, page by page."""
-    found: dict[str, dict[str, Any]] = {}
-    since, more = 0, True
-    while more:
-        page = await board.call(
-            "read_context", kind=kind, since=since, budget_tokens=PAGE_TOKENS, agent=agent, run=run
-        )
-        found |= {item["entry"]: item for item in page.get("items", ())}
-        since, more = page.get("version_read", since), bool(page.get("more"))
-    return [item for item in found.values() if item["state"] == "admitted"]
 
 
 def quoted(note: Note, part: Part) -> list[str]:

@@ -14,35 +14,45 @@ import typer
 from rich.console import Console
 
 from delm_client.bench import jobs
+from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.errors import BenchError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark
+from delm_client.bench.items import Benchmark, Question
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
+from delm_client.bench.longbench.floors import floors as floors_of
+from delm_client.bench.longbench.floors import show_floors
+from delm_client.bench.longbench.prompts import ANSWER_TOKENS
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused, Price, Wanted, insist
 from delm_client.bench.results import results, show, spent_words
 from delm_client.bench.runner import Progress, run
-from delm_client.bench.scripted import scripted
+from delm_client.bench.scripted import Script, reader, scripted
 from delm_client.bench.subjects import Team, Topology
 
+CODING = "Items that are solved by changing files"
 out = Console()
 err = Console(stderr=True)
 
 BENCH_HELP = "\n\n".join(
     [
         "Run a benchmark with one model through one topology, so that topologies can be compared.",
-        "All topologies use the same agent, model, prompts and caps, and read the whole text in parts: "
-        "[bold]single[/] (one agent), [bold]independent[/] (n, nothing shared; majority and oracle best-of), "
-        "[bold]central[/] (an orchestrator assigns, waits, merges), [bold]delm[/] (n on a board with a gate; "
-        "--policy open: without it). [bold]direct[/] is LongBench's own way, one call, for reference.",
+        "All topologies use the same agent, model, prompts and caps: [bold]single[/] (one agent), "
+        "[bold]independent[/] (n, nothing shared; oracle best-of), [bold]central[/] (an orchestrator "
+        "assigns, waits, merges), [bold]delm[/] (n on a board with a gate; --policy open: without it).",
+        "[bold]longbench[/]: agents read the whole text in parts; [bold]direct[/] is its own way, one call, "
+        "for reference. [bold]humaneval, mbpp, exercism, quixbugs[/]: agents change files in git worktrees, "
+        "and the exercise's own tests judge what they submit. Programs that a model wrote run with your "
+        "rights: use a container or a user of their own.",
         "Everything is kept in one folder. Ctrl-C or a kill loses nothing that is finished: "
         "--resume FOLDER runs what is left, and what could not be run.",
         "Models: openai:NAME, anthropic:NAME, google:NAME; for vLLM, Ollama and the like openai:NAME with "
-        "--base-url. scripted:reader stands in for a model, to try the harness. "
+        "--base-url. scripted:reader (longbench) and scripted:coder (the rest) stand in for a model, to try "
+        "the harness. "
         'Needs the extra: pip install "delm-mcp\\[bench]".',
         "Example: delm-run bench longbench --data data.json --topology delm -n 4 --model openai:gpt-5.4 "
         "--limit 10 --run-cost 5 --dry-run",
+        "Without a model: delm-run bench humaneval --topology central -n 2 --model scripted:coder --limit 5",
         "Exit code 0 when every item was run, 1 when some could not be or a cap stopped it, 2 for bad input.",
     ]
 )
@@ -71,8 +81,14 @@ def bench(
     max_tokens: Annotated[
         int, typer.Option(min=0, help="Of one answer; models that think need more. 0: the benchmark's own.")
     ] = 0,
+    call_timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds until a call without an answer is made again; default: 300."),
+    ] = None,
     price: Annotated[str, typer.Option(help="USD for a million tokens: INPUT/CACHED/OUTPUT.")] = "",
-    policy: Annotated[str, typer.Option(help="Of the board: open, standard or strict.")] = "standard",
+    policy: Annotated[
+        str, typer.Option(help="Of the board: open, standard, strict, or a TOML file.")
+    ] = "standard",
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Ablation: the same as --policy open.")
     ] = False,
@@ -82,7 +98,34 @@ def bench(
     gist_tokens: Annotated[int, typer.Option(min=10, max=800, help="How long a gist may be.")] = 100,
     chunk_tokens: Annotated[int, typer.Option(min=50, max=10_000, help="How large a part is.")] = 4000,
     context_tokens: Annotated[int, typer.Option(min=1000, help="Of one prompt at most.")] = 120_000,
+    cot: Annotated[
+        bool,
+        typer.Option("--cot", help="With direct: LongBench's own chain of thought (1024 tokens, then 128)."),
+    ] = False,
     rounds: Annotated[int, typer.Option(min=0, max=5, help="How often parts may be asked for again.")] = 1,
+    tests: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=CODING,
+            help="hidden: agents do not see an exercise's tests. shown: they lie in the worktree, can be "
+            "run, and are what the board judges patches with.",
+        ),
+    ] = "hidden",
+    tests_seconds: Annotated[
+        float, typer.Option(min=0.1, rich_help_panel=CODING, help="How long an exercise's tests may take.")
+    ] = 60,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            rich_help_panel=CODING,
+            help="Calls of the model for one piece of work; what is in the worktree then counts. "
+            "0: the benchmark's own (30).",
+        ),
+    ] = 0,
+    output_chars: Annotated[
+        int, typer.Option(min=100, rich_help_panel=CODING, help="What one action may print.")
+    ] = 8000,
     limit: Annotated[int, typer.Option(min=0, help="So many items, drawn by --seed; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Draws the items of --limit.")] = 0,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Items at the same time.")] = 2,
@@ -98,18 +141,30 @@ def bench(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this folder; only caps, --at-once, --base-url and --key-env are taken anew."
+            help="Go on with this folder; only caps, --at-once, --base-url, --key-env and --call-timeout are "
+            "taken anew."
         ),
     ] = None,
+    floors: Annotated[
+        bool,
+        typer.Option(
+            "--floors", help="Print what these items score without any model, and stop (longbench)."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a benchmark."""
     with clear_errors(into or resume):
+        if floors:
+            _floors(jobs.Choice(name, data, domain, limit, seed), as_json=as_json)
+            return
         item_caps = Caps(item_cost, item_tokens, item_calls, item_seconds)
         run_caps = Caps(run_cost, run_tokens, run_calls, run_seconds)
         item_caps.refuse_nothing("an item")
         run_caps.refuse_nothing("the run")
+        if cot and topology is not Topology.DIRECT and resume is None:
+            raise BenchError("--cot is LongBench's own way of asking, so it goes with --topology direct.")
         insist()
         if resume is not None:
             job = jobs.resumed(resume, base_url, key_env)
@@ -120,6 +175,13 @@ def bench(
                 "rounds": rounds,
                 "chunk_tokens": chunk_tokens,
                 "context_tokens": context_tokens,
+                "tests": tests,
+                "tests_s": tests_seconds,
+                "output_chars": output_chars,
+                **({"steps_max": steps} if steps else {}),
+                "cot": cot,
+                # A model that thinks before it answers needs more, and whoever says so gets it for both.
+                "answer_tokens": ANSWER_TOKENS if cot and not max_tokens else 0,
             }
             team = Team(topology, agents, "open" if no_verify else policy)
             warmth = temperature if temperature >= 0 else None
@@ -127,10 +189,24 @@ def bench(
             wanted = Wanted(model, base_url, key_env, warmth, max_tokens, price=priced)
             job = jobs.begun(jobs.Choice(name, data, domain, limit, seed), team, habits, wanted, into)
         job = job.within(item_caps, run_caps, at_once)
+        if call_timeout is not None:
+            job = replace(job, wanted=replace(job.wanted, timeout_s=call_timeout))
         forecast = str(estimate(job.left(), job.subject, job.plan.team, job.wanted))
         (out if dry_run else err).print(forecast, highlight=False, soft_wrap=True)
         if not dry_run and not _conducted(job, as_json=as_json):
             raise typer.Exit(1)
+
+
+def _floors(choice: jobs.Choice, *, as_json: bool) -> None:
+    """Print the floors of the items. Raises BenchError where none are known."""
+    questions = [item for item in jobs.items_of(choice) if isinstance(item, Question)]
+    if not questions:
+        raise BenchError(f"--floors are known of {Benchmark.LONGBENCH} only, and not of {choice.name}.")
+    found = floors_of(questions)
+    if as_json:
+        print(json.dumps(found, indent=1))  # noqa: T201 - for programs
+    else:
+        show_floors(out, found)
 
 
 def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
@@ -153,10 +229,15 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
 def _model(wanted: Wanted) -> Iterator[Model]:
     """The model; a scripted one is started for as long as the run lasts."""
     if wanted.provider != SCRIPTED:
-        yield Model(wanted)
+        yield Model(wanted, _warn)
         return
-    with scripted() as stand_in:
-        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url))
+    script: Script = ScriptedCoder() if wanted.model == "coder" else reader
+    with scripted(script, name=f"{SCRIPTED}-{wanted.model}") as stand_in:
+        yield Model(replace(wanted, name=f"openai:{wanted.name}", base_url=stand_in.openai_url), _warn)
+
+
+def _warn(text: str) -> None:
+    err.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:

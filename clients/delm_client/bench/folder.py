@@ -1,6 +1,7 @@
 """The folder of a run, which is all of its state:
 
     config.json                       what was asked for, with versions and the command; written once
+    <policy>.toml                     the board's policy, where it was given as a file
     items/<id>.json                   one result an item, whole or not at all
     trajectories/<id>/<attempt>/<agent>.jsonl   one line a call of the model, as it was answered
     boards/<id>/<attempt>/            with delm: the board, its documents and its policy

@@ -1,14 +1,23 @@
 """JSON objects asked of a model, and the verdict on a peer's entry, asked in the same form everywhere."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 Form = TypeVar("Form", bound=BaseModel)
-Ask = Callable[[str, str, str], Awaitable[str]]
-"""Step, instructions and prompt in; the model's text out. Keeps the trajectory and the caps."""
+
+
+class Ask(Protocol):
+    """An agent's way to the model; keeps the trajectory and the caps."""
+
+    async def __call__(self, step: str, instructions: str, prompt: str, *, max_tokens: int = 0) -> str:
+        """The model's text.
+
+        Args:
+            max_tokens: Of this answer; 0: as the run says.
+        """
+
 
 AXES = ("support", "coherence", "arithmetic", "drift", "synthesis", "absence")
 JUDGE = """Judge whether this {what} of a peer may be relied on.

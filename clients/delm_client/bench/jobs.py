@@ -18,12 +18,12 @@ from delm_client.bench.errors import BenchError, DataError
 from delm_client.bench.folder import Folder
 from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps
-from delm_client.bench.models import Price, Wanted
+from delm_client.bench.models import SCRIPTED, Price, Wanted
+from delm_client.bench.policies import Chosen, chosen
 from delm_client.bench.runner import DONE, Plan
 from delm_client.bench.subjects import Subject, Team, Topology, subject_of
 
 PACKAGES = ("delm-mcp", "mcp", "pydantic-ai-slim", "genai-prices", "openai", "anthropic", "google-genai")
-POLICIES = ("open", "standard", "strict")
 NO_BOARD = "none"
 
 
@@ -46,6 +46,7 @@ class Job:
         folder: None for a new run, until it is opened.
         path: Where that folder will be.
         choice: None for a run that goes on.
+        policy: None where there is no board, and for a run that goes on.
     """
 
     subject: Subject
@@ -55,6 +56,7 @@ class Job:
     folder: Folder | None
     path: Path
     choice: Choice | None = None
+    policy: Chosen | None = None
 
     def within(self, item_caps: Caps, run_caps: Caps, at_once: int) -> "Job":
         """The same within caps. Raises BenchError for a cap that could not be watched."""
@@ -76,7 +78,10 @@ class Job:
         """The folder; made for a new run. Raises BenchError where something is already."""
         if self.folder is not None:
             return self.folder
-        return Folder.create(self.path, _config(self))
+        folder = Folder.create(self.path, _config(self))
+        if self.policy is not None:
+            self.policy.keep(folder.path)
+        return folder
 
 
 def begun(choice: Choice, team: Team, wishes: Mapping[str, Any], wanted: Wanted, into: Path | None) -> Job:
@@ -84,31 +89,49 @@ def begun(choice: Choice, team: Team, wishes: Mapping[str, Any], wanted: Wanted,
 
     Args:
         wishes: Habits of the agents; each benchmark takes those that it knows.
+        team: With the policy as the user names it: a preset or a file.
         wanted: With `max_tokens` 0 for the benchmark's own.
     """
     wanted.known()
-    if team.policy not in POLICIES:
-        raise BenchError(f"--policy {team.policy!r} is none; there are: {', '.join(POLICIES)}.")
+    named = chosen(team.policy)
     subject = subject_of(choice.name, wishes)
     if team.topology not in subject.topologies:
         raise BenchError(
             f"{choice.name} cannot be run with --topology {team.topology}; "
             f"there are: {', '.join(subject.topologies)}."
         )
+    if wanted.provider == SCRIPTED and wanted.model != subject.scripted:
+        raise BenchError(
+            f"--model {wanted.name!r} knows nothing of {choice.name}: "
+            f"there, {SCRIPTED}:{subject.scripted} stands in for a model."
+        )
     alone = team.topology in (Topology.SINGLE, Topology.DIRECT)
-    policy = team.policy if team.topology is Topology.DELM else NO_BOARD
-    habits = asdict(subject.habits)
-    plan = Plan(team.topology, 1 if alone else team.agents, policy, habits, Caps(), Caps(), 1)
-    items = registry.load(choice.name, choice.data, domain=choice.domain)
-    if choice.limit and choice.limit < len(items):
-        chance = random.Random(choice.seed)  # noqa: S311  # not a secret
-        drawn = sorted(chance.sample(range(len(items)), choice.limit))
-        items = [items[index] for index in drawn]
+    policy = named if team.topology is Topology.DELM else None
+    plan = Plan(
+        team.topology,
+        1 if alone else team.agents,
+        policy.name if policy else NO_BOARD,
+        asdict(subject.habits),
+        Caps(),
+        Caps(),
+        1,
+        preset=policy.preset if policy and policy.file else "",
+    )
+    items = items_of(choice)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = (into or Path(f"{choice.name}-{team.topology}-{stamp}")).resolve()
     if not wanted.max_tokens:
         wanted = replace(wanted, max_tokens=subject.max_tokens)
-    return Job(subject, plan, wanted, items, None, path, choice)
+    return Job(subject, plan, wanted, items, None, path, choice, policy)
+
+
+def items_of(choice: Choice) -> Sequence[Item]:
+    """The chosen items, in the order of the data. Raises BenchError for what is missing or wrong."""
+    items = registry.load(choice.name, choice.data, domain=choice.domain)
+    if not choice.limit or choice.limit >= len(items):
+        return items
+    chance = random.Random(choice.seed)  # noqa: S311  # not a secret
+    return [items[index] for index in sorted(chance.sample(range(len(items)), choice.limit))]
 
 
 def resumed(path: Path, base_url: str, key_env: str) -> Job:

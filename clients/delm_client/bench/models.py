@@ -8,14 +8,16 @@ import importlib.util
 import ipaddress
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
 import anyio
 
 from delm_client.bench.errors import BenchError, ExtraMissing
 from delm_client.bench.limits import Call
+from delm_client.words import plural
 
 if TYPE_CHECKING:
     import httpx2
@@ -77,7 +79,7 @@ class Wanted:
     Attributes:
         base_url: Of another server that speaks that protocol: vLLM, Ollama, a gateway.
         key_env: The variable with the key; default: the provider's own, and none with a `base_url`.
-        timeout_s: Between two bytes of an answer.
+        timeout_s: How long one try of a call may be silent before it is made again.
     """
 
     name: str
@@ -163,12 +165,17 @@ def insist() -> None:
 class Model:
     """A model that is ready to be asked. Many may ask at once; leaving it as a context closes its
     connections.
+
+    Args:
+        told: Hears of each try that was not answered in time.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, told: Callable[[str], None] = lambda _: None) -> None:
         insist()
         self.wanted = wanted
-        self._http = _http(wanted)
+        self._told_late = told
+        self._late = 0
+        self._http = _http(wanted, self._is_late)
         self._library = _library(wanted, wanted.key(), self._http)
         self._settings: ModelSettings = {
             "framing_announcement": "never",
@@ -179,6 +186,8 @@ class Model:
         }
         if wanted.temperature is not None:
             self._settings["temperature"] = wanted.temperature
+        if wanted.provider == "anthropic":
+            self._settings = cast("ModelSettings", {**self._settings, "anthropic_cache_instructions": True})
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,8 +195,13 @@ class Model:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def ask(self, instructions: str, prompt: str) -> Said:
+    async def ask(self, instructions: str, blocks: Sequence[str], max_tokens: int = 0) -> Said:
         """Ask once; what can be tried again is, with growing waits.
+
+        Args:
+            blocks: The prompt in pieces; a provider whose cache works by blocks is told to keep all but the
+                last one.
+            max_tokens: Of the answer; 0: as wanted for all.
 
         Raises:
             ModelBroke: It gave no answer.
@@ -196,7 +210,7 @@ class Model:
         begun = time.monotonic()
         for attempt in range(MALFORMED_RETRIES + 1):
             try:
-                response = await self._request(instructions, prompt)
+                response = await self._request(instructions, blocks, max_tokens)
             except Exception as error:
                 if _refuses_temperature(error):  # newer than the library's list of those that do
                     self._settings.pop("temperature", None)
@@ -211,15 +225,25 @@ class Model:
                 return self._said(response, time.monotonic() - begun)
         raise ModelBroke(f"{self.wanted.name} gave no answer.")
 
-    async def _request(self, instructions: str, prompt: str) -> "ModelResponse":
+    def _is_late(self) -> None:
+        self._late += 1
+        self._told_late(
+            f"{self.wanted.name} has not answered within {self.wanted.timeout_s:g} s (--call-timeout): "
+            f"{plural(self._late, 'time')} so far. Each call is tried {SDK_RETRIES + 1} times."
+        )
+
+    async def _request(self, instructions: str, blocks: Sequence[str], max_tokens: int) -> "ModelResponse":
         from pydantic_ai.direct import model_request
-        from pydantic_ai.messages import ModelRequest
+        from pydantic_ai.messages import CachePoint, ModelRequest, UserPromptPart
         from pydantic_ai.models import ModelRequestParameters
 
+        prompt: str | list[str | CachePoint] = "".join(blocks)
+        if self.wanted.provider == "anthropic" and len(blocks) > 1:
+            prompt = [*blocks[:-1], CachePoint(), blocks[-1]]
         return await model_request(
             self._library,
-            [ModelRequest.user_text_prompt(prompt, instructions=instructions)],
-            model_settings=self._settings,
+            [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)],
+            model_settings={**self._settings, "max_tokens": max_tokens or self.wanted.max_tokens},
             model_request_parameters=ModelRequestParameters(),
         )
 
@@ -254,6 +278,11 @@ class Model:
             return ModelRefused(f"There is no {name} there: {_short(error)}")
         if isinstance(error, exceptions.ModelQuotaExceededError):
             return ModelRefused(f"{name}: the account's quota is used up: {_short(error)}")
+        if isinstance(error, exceptions.ModelTimeoutError) and error.phase != "connect":
+            return ModelBroke(
+                f"{name} did not answer within {self.wanted.timeout_s:g} s, in {SDK_RETRIES + 1} tries. "
+                "A slow model needs a longer --call-timeout."
+            )
         if isinstance(error, exceptions.ModelConnectionError):
             where = self.wanted.base_url or "its provider"
             return ModelRefused(f"{name} cannot be reached at {where}, in {SDK_RETRIES + 1} attempts.")
@@ -279,7 +308,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + " ..."
 
 
-def _http(wanted: Wanted) -> "httpx2.AsyncClient":
+def _http(wanted: Wanted, late: Callable[[], None]) -> "httpx2.AsyncClient":
     """A proxy from the environment is not asked to reach its own loopback."""
     import httpx2
     from pydantic_ai.models import create_async_httpx2_client
@@ -287,7 +316,19 @@ def _http(wanted: Wanted) -> "httpx2.AsyncClient":
     transport = None
     if _is_loopback(wanted.base_url):
         transport = httpx2.AsyncHTTPTransport(verify=wanted.base_url.startswith("https:"))
-    return create_async_httpx2_client(transport=transport)
+    client = create_async_httpx2_client(transport=transport)
+    send = client.send
+
+    async def watched(*args: Any, **options: Any) -> "httpx2.Response":
+        try:
+            return await send(*args, **options)
+        except httpx2.ReadTimeout:
+            late()
+            raise
+
+    # The SDKs try again by themselves and say nothing of it.
+    client.send = watched  # type: ignore[method-assign]
+    return client
 
 
 def _library(wanted: Wanted, key: str, http: "httpx2.AsyncClient") -> "Library[Any]":

@@ -81,6 +81,8 @@ class Habits:
         rounds: How often parts may be asked for again.
         chunk_tokens: How large the parts are.
         context_tokens: What fits into one prompt at most; the middle is cut out of what is longer.
+        cot: Whether the answer is thought out first, by the official prompts for that: two calls.
+        answer_tokens: Of the answer after a thought; 0: as of any other answer.
     """
 
     gist_tokens: int = 100
@@ -88,6 +90,8 @@ class Habits:
     rounds: int = 1
     chunk_tokens: int = 4000
     context_tokens: int = 120_000
+    cot: bool = False
+    answer_tokens: int = 0
 
 
 class Reader:
@@ -156,8 +160,12 @@ class Reader:
     async def answer(self, text: str) -> str:
         """Choose a letter, with the official prompt: the reply, as it is."""
         most = self.habits.context_tokens * BYTES_PER_TOKEN
-        prompt = fill(Prompt.PLAIN, self.question, context=text)
-        return await self._ask("answer", "", truncate_characters(prompt, most))
+        prompt = fill(Prompt.COT if self.habits.cot else Prompt.PLAIN, self.question, context=text)
+        if not self.habits.cot:
+            return await self._ask("answer", "", truncate_characters(prompt, most))
+        thought = await self._ask("think", "", truncate_characters(prompt, most))
+        prompt = fill(Prompt.COT_ANSWER, self.question, thought=thought)
+        return await self._ask("answer", "", prompt, max_tokens=self.habits.answer_tokens)
 
     def _known(self, notes: str) -> str:
         known = notes.strip() or "There are none yet."

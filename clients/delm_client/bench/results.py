@@ -62,21 +62,20 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
         out.print(f"SCRIPTED MODEL: {SCRIPTED_WORDS}", style="yellow", highlight=False)
     team = f"{found['topology']}, {found['agents']} agents, {found['model']}"
     table = Table("", "right", "of", "rate", "95 %", title=team)
-    table.add_row("all", *_cells(found["overall"]), style="bold")
+    table.add_row("all", *cells(found["overall"]), style="bold")
     for group, members in found["by"].items():
         table.add_section()
         for name, each in members.items():
-            table.add_row(f"{group.replace('_', '-')}: {name}", *_cells(each))
+            table.add_row(f"{group.replace('_', '-')}: {name}", *cells(each))
     table.add_section()
     for name, each in found["each_agent"].items():
-        table.add_row(name.replace("_", " "), *_cells(each))
+        table.add_row(name.replace("_", " "), *cells(each))
     floors = found.get("floors")
     if floors:
-        table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *_cells(floors["majority"]))
+        table.add_row(f"floor: always {floors['majority_letter'] or '-'}", *cells(floors["majority"]))
         table.add_row("floor: chance", "", "", f"{floors['chance']:.1%}", "")
     out.print(table)
-    if found.get("sub_domain_mean") is not None:
-        out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
+    _show_own(out, found)
     out.print(spent_words(found["spent"]), highlight=False)
     if found["cut_off"]:
         out.print(
@@ -94,7 +93,17 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
         )
 
 
-def _cells(each: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _show_own(out: Console, found: Mapping[str, Any]) -> None:
+    """What only some benchmarks have."""
+    if found.get("outcomes"):
+        counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["outcomes"].items())
+        out.print(f"submissions of the team: {counted}", highlight=False)
+    if found.get("sub_domain_mean") is not None:
+        out.print(f"mean of the sub-domains {found['sub_domain_mean']:.1%}", highlight=False)
+
+
+def cells(each: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """A tally as the cells of a table."""
     low, high = each["interval"]
     return str(each["right"]), str(each["total"]), f"{each['rate']:.1%}", f"{low:.0%} to {high:.0%}"
 

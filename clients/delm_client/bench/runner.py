@@ -14,6 +14,7 @@ from delm_client.bench.forms import Ask
 from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps, Meter, OverLimit
 from delm_client.bench.models import SCRIPTED, Model, ModelRefused
+from delm_client.bench.prefixes import Prefixes
 from delm_client.bench.subjects import Outcome, Scene, Subject, Team, Topology
 from delm_client.git import GitError
 from delm_client.session import BoardError
@@ -33,9 +34,13 @@ class Plan:
     item_caps: Caps
     run_caps: Caps
     at_once: int
+    preset: str = ""
+    """Of the policy, where that is a file in the run's folder."""
 
     @property
     def team(self) -> Team:
+        if self.preset:
+            return Team(self.topology, self.agents, self.preset, self.policy)
         return Team(self.topology, self.agents, self.policy)
 
 
@@ -161,9 +166,11 @@ class Asking:
     def agent(self, name: str) -> Ask:
         """An agent's own way; its calls go into its own trajectory."""
 
-        async def ask(step: str, instructions: str, prompt: str) -> str:
+        prefixes = Prefixes()
+
+        async def ask(step: str, instructions: str, prompt: str, *, max_tokens: int = 0) -> str:
             self.meter.check()
-            said = await self._model.ask(instructions, prompt)
+            said = await self._model.ask(instructions, prefixes.blocks(step, prompt), max_tokens)
             self.meter.add(said.call)
             self.served.add(said.model)
             self.attempt.keep(

@@ -3,7 +3,8 @@
 It speaks the protocols of `delm_client.scripted` over real HTTP on loopback, from a thread of its own, and
 can be told to fail. Its reader quotes the sentence of a part that shares most words with the question, and
 chooses the answer that shares most words with the notes. It shows that harness, board and accounting work; it
-shows nothing about models, and calls itself `scripted-...`, by which every result made with it is marked.
+shows nothing about models, and calls itself `scripted-...`, by which every result made with it is marked. Its
+programmer is in `coding/scripted.py`.
 """
 
 import json
@@ -31,6 +32,8 @@ _QUESTION = re.compile(
     r"(?:The question:\n|correct answer to this question: )(.*?)\n(?:\(A\)|Choices:)", re.S
 )
 _UNREAD = re.compile(r"nobody has read yet: ([\d, ]+)\.")
+_THOUGHT = re.compile(r"Let.s think step by step: (.*)\n\nBased on the above", re.S)
+_LETTER = re.compile(r"(The correct answer is \([A-D]\))")
 _CHOICE = re.compile(r"^\(([A-D])\) (.*)$", re.M)
 _POINTING = re.compile(r"^\W*(?:this|that|these|those|it|they|he|she|here|above|below)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
@@ -43,6 +46,9 @@ def reader(prompt: str) -> str:
     if found := _UNREAD.search(prompt):
         first = [int(number) for number in found[1].split(",")][:2]
         return json.dumps({"assign": [{"part": number, "for": "the question"} for number in first]})
+    if found := _THOUGHT.search(prompt):
+        said = _LETTER.search(found[1])
+        return said[1] if said else "I cannot say."
     if '"verdict"' in prompt:
         return json.dumps({"reason": "as scripted", "verdict": "pass", "fails": []})
     if '"unfold"' in prompt:
@@ -82,17 +88,21 @@ class Scripted:
     Attributes:
         script: Decides each reply.
         trouble: What goes wrong with the n-th request, from 1: an HTTP status as text, `malformed`, `empty`
-            (no body), `silent` (an empty reply), `drop`; empty: nothing.
+            (no body), `silent` (an empty reply), `drop`, `late` (no answer as long as the server runs);
+            empty: nothing.
+        name: What it calls itself; begins with `scripted`.
         usage: What each answer says that it took; None: counted by its length.
         asked: The prompts, in the order in which they came.
     """
 
     script: Script = reader
     trouble: Callable[[int], str] = lambda _: ""
+    name: str = NAME
     port: int = 0
     usage: Usage | None = None
     asked: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    ending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -106,13 +116,16 @@ class Scripted:
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
         """Status and body; a status of 0 closes the connection."""
-        asked, wire = _wired(path, body)
+        asked, wire = _wired(path, body, self.name)
         prompt = "\n".join(item.text for item in asked.items if isinstance(item, Words))
         with self._lock:
             self.asked.append(prompt)
             trouble = self.trouble(len(self.asked))
         if trouble.isdigit():
             return int(trouble), json.dumps({"error": {"type": "scripted", "message": "as scripted"}})
+        if trouble == "late":
+            self.ending.wait()
+            return 0, ""
         if trouble in ("malformed", "empty", "drop"):
             return (0 if trouble == "drop" else 200), '{"choices": 7}' if trouble == "malformed" else ""
         text = "" if trouble == "silent" else self.script(prompt)
@@ -120,14 +133,14 @@ class Scripted:
         return 200, json.dumps(wire.whole(asked, reply, "scripted"))
 
 
-def _wired(path: str, body: Mapping[str, Any]) -> tuple[Request, Wire]:
+def _wired(path: str, body: Mapping[str, Any], name: str) -> tuple[Request, Wire]:
     """The request, and the protocol that it came in."""
     size = len(json.dumps(body))
     if path.endswith("/messages"):
-        return replace(anthropic.request(body, size), model=NAME), anthropic
+        return replace(anthropic.request(body, size), model=name), anthropic
     if ":generateContent" in path:
-        return gemini.request(body, size, NAME, stream=False), gemini
-    return replace(openai_chat.request(body, size), model=NAME), openai_chat
+        return gemini.request(body, size, name, stream=False), gemini
+    return replace(openai_chat.request(body, size), model=name), openai_chat
 
 
 def _counted(asked: Request, text: str) -> Usage:
@@ -136,9 +149,11 @@ def _counted(asked: Request, text: str) -> Usage:
 
 
 @contextmanager
-def scripted(script: Script = reader, trouble: Callable[[int], str] = lambda _: "") -> Iterator[Scripted]:
+def scripted(
+    script: Script = reader, trouble: Callable[[int], str] = lambda _: "", name: str = NAME
+) -> Iterator[Scripted]:
     """A scripted model on a free port of 127.0.0.1, until the block ends."""
-    model = Scripted(script, trouble)
+    model = Scripted(script, trouble, name)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -168,6 +183,7 @@ def scripted(script: Script = reader, trouble: Callable[[int], str] = lambda _: 
     try:
         yield model
     finally:
+        model.ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

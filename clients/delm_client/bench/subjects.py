@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from delm_client.bench.errors import DataError
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Benchmark, Item
+from delm_client.bench.policies import written
 
 Habits = TypeVar("Habits")
 
@@ -29,11 +30,17 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Who works on an item, and under which policy of the board."""
+    """Who works on an item, and under which policy of the board.
+
+    Attributes:
+        policy: A preset; that of the file, where there is one.
+        file: The policy's file in the run's folder, by its name; empty for a preset.
+    """
 
     topology: Topology
     agents: int
     policy: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,10 @@ class Scene:
     folder: Path
     patches: Path
     run_folder: Path
+
+    def rules(self, settings: Mapping[str, Any]) -> str:
+        """The TOML of the board's policy, with these settings where the user's file has none of its own."""
+        return written(self.run_folder, self.team.policy, self.team.file, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,10 @@ class Subject(Protocol):
         """Of one answer of the model, where the user names no number."""
 
     @property
+    def scripted(self) -> str:
+        """The scripted model that stands in for one here: `--model scripted:NAME`."""
+
+    @property
     def on_top(self) -> str:
         """What an estimate leaves out, as a sentence."""
 
@@ -136,17 +151,20 @@ def subject_of(benchmark: str, wishes: Mapping[str, Any]) -> Subject:
     Raises:
         DataError: There is no such benchmark, or it cannot be run; says what can.
     """
+    from delm_client.bench.exercises.subject import Exercises
     from delm_client.bench.longbench.subject import LongBench
     from delm_client.bench.registry import named
 
     match named(benchmark):
         case Benchmark.LONGBENCH:
             return LongBench.wished(wishes)
-        case other:
+        case Benchmark.SWEBENCH:
             raise DataError(
-                f"{other} cannot be run by this command yet; there is longbench. "
-                f"`python -m delm_client.bench {other}` checks its data."
+                "swebench cannot be run by this command yet. "
+                "`python -m delm_client.bench swebench` checks its data."
             )
+        case _:
+            return Exercises.wished(wishes)
 
 
 def known_to(habits: type[Habits], wishes: Mapping[str, Any]) -> Habits:

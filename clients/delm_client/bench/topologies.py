@@ -11,24 +11,26 @@ without the gate.
 """
 
 import json
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from delm_client.bench.agent import Agent, live_entries, quoted, task_of
+from delm_client.bench.agent import Agent, quoted, task_of
+from delm_client.bench.board import live_entries
+from delm_client.bench.boards import told
 from delm_client.bench.forms import Ask, BadForm
 from delm_client.bench.items import Question
 from delm_client.bench.longbench.scoring import extract_answer
 from delm_client.bench.parts import Part, parts_of, sources_of
 from delm_client.bench.reader import Habits, Note, Reader, Wishes
 from delm_client.bench.subjects import Outcome, Topology
-from delm_client.session import BoardError, connected, server_command
+from delm_client.session import connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Reading:
     Attributes:
         ask: Gives each agent, by name, its way to the model.
         folder: Where the board and the documents go.
-        policy: Of the board.
+        rules: Gives the policy of the board, with settings that the user has not named.
     """
 
     question: Question
@@ -46,7 +48,7 @@ class Reading:
     agents: int
     ask: Callable[[str], Ask]
     folder: Path
-    policy: str = "standard"
+    rules: Callable[[Mapping[str, Any]], str]
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -197,10 +199,14 @@ async def _delm(scene: Reading) -> Outcome:
                 group.start_soon(agent.work)
         answers = await live_entries(sessions[0], "answer", run=run)
     facts = {"run": run, "notes": dict(sum((agent.notes for agent in agents), Counter[str]()))}
-    if not answers:
-        return Outcome("", "the run ended without an admitted answer", board=facts)
     replies = {entry: reply for agent in agents for entry, reply in agent.replies.items()}
-    return Outcome(replies[answers[-1]["entry"]], board=facts)
+    if answers:
+        return Outcome(replies[answers[-1]["entry"]], board=facts)
+    if not replies:
+        return Outcome("", "the run ended without an answer", board=facts)
+    # The other topologies answer whatever their notes are worth, so here the last word counts as well.
+    last = max(replies, key=lambda entry: int(entry[1:]))
+    return Outcome(replies[last], f"answered, but the gate did not admit {last}", board=facts)
 
 
 def _opened(scene: Reading, board: Path) -> str:
@@ -218,20 +224,8 @@ def _opened(scene: Reading, board: Path) -> str:
     # At four characters a token, so that a gist which is a little long is not refused for it.
     gist_tokens = min(1000, max(10, round(1.2 * scene.habits.gist_tokens)))
     # Whoever gives a part up has mended its note as often as it may; nobody else need read it again.
-    policy.write_text(
-        f'preset = "{scene.policy}"\n\n[limits]\ngist_tokens = {gist_tokens}\n'
-        f"max_rounds = {scene.habits.rounds + 2}\nmax_attempts = 1\n",
-        encoding="utf-8",
-    )
+    limits = {"gist_tokens": gist_tokens, "max_rounds": scene.habits.rounds + 2, "max_attempts": 1}
+    policy.write_text(scene.rules({"limits": limits}), encoding="utf-8")
     goal = f"Choose the right answer to this question about the documents:\n{scene.question.shown()}"
     words += ["--tasks-file", str(tasks), "--policy", str(policy), "--json"]
-    return str(json.loads(_told(scene.folder, "init", goal[:4000], *words, board=board))["run"])
-
-
-def _told(folder: Path, *words: str, board: Path) -> str:
-    """What `delm-mcp` printed. Raises BoardError with what it said when it failed."""
-    argv = [*server_command(), *words, "--board", str(board)]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise BoardError(f"`delm-mcp {words[0]}` failed: {done.stderr.strip()}")
-    return done.stdout
+    return str(json.loads(told(scene.folder, "init", goal[:4000], *words, board=board))["run"])

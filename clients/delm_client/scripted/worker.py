@@ -9,7 +9,8 @@ It has no wits of its own. What it does for a work task stands in the task's det
 (all of it on one line). With `"quote": {"path": "slug.py", "text": "..."}` in `propose` it cites what it
 read; with `"artifact": "..."` it brings what it says. Each part may be left out. It judges a peer's entry by
 looking itself whether the commit or the quoted words are there, and answers the question whether the run is
-done with all that is live. A task without a recipe it gives up, saying why.
+done with all that is live. A task without a recipe it gives up, saying why. What an agent before it has done
+in the same worktree, and was killed, it does not do again.
 """
 
 import json
@@ -142,18 +143,20 @@ def _work(held: _Held) -> Turn:
     if match is None:
         return _give_up(held, "The scripted model does only what a recipe in the task's detail says.")
     recipe = json.loads(match[1])
-    plan = _plan(recipe)
+    plan = _plan(recipe, held.steps)
     for index, (step, wanted) in enumerate(zip(held.steps, plan, strict=False)):
-        if step.failed or step.action.name != wanted.name:
+        failed = step.failed and not _has_nothing_to_commit(step)
+        if failed or step.action.name != wanted.name:
             return _give_up(held, f"Step {index + 1} ({wanted.name}) did not work: {step.output[:300]}")
     if len(held.steps) < len(plan):
         return Turn(actions=(plan[len(held.steps)],))
     return _propose(held, recipe.get("propose", {}))
 
 
-def _plan(recipe: Mapping[str, Any]) -> list[Action]:
+def _plan(recipe: Mapping[str, Any], done: Sequence[Step]) -> list[Action]:
     plan = [Action("read", {"path": path}) for path in recipe.get("read", [])]
-    plan += [Action("edit", dict(edit)) for edit in recipe.get("edit", [])]
+    read = done[: len(plan)]
+    plan += [Action("edit", dict(edit)) for edit in recipe.get("edit", []) if not _is_edited(edit, read)]
     if "run" in recipe:
         plan.append(Action("shell", {"command": recipe["run"]}))
     if "commit" in recipe:
@@ -164,6 +167,21 @@ def _plan(recipe: Mapping[str, Any]) -> list[Action]:
             Action("shell", {"command": "git rev-parse HEAD"}),
         ]
     return plan
+
+
+def _is_edited(edit: Mapping[str, str], read: Sequence[Step]) -> bool:
+    """Whether what was read of a file is as it is to be; clients put numbers before its lines."""
+    shown = [step.output for step in read if step.action.arguments.get("path") == edit["path"]]
+    return any(_has(text, edit["new"]) and not _has(text, edit["old"]) for text in shown)
+
+
+def _has(shown: str, lines: str) -> bool:
+    return all(line in shown for line in lines.strip("\n").split("\n"))
+
+
+def _has_nothing_to_commit(step: Step) -> bool:
+    command = str(step.action.arguments.get("command", ""))
+    return command.startswith("git commit") and "nothing to commit" in step.output
 
 
 def _propose(held: _Held, wanted: Mapping[str, Any]) -> Turn:

@@ -41,6 +41,9 @@ class Host(Protocol):
     def secrets(self, label: str) -> Mapping[str, str]:
         """What its process gets in its environment, and no file has."""
 
+    async def ready(self) -> None:
+        """Wait until agents can reach the board."""
+
 
 @asynccontextmanager
 async def hosting(
@@ -105,6 +108,9 @@ class StdioHost:
         """None."""
         return {}
 
+    async def ready(self) -> None:
+        """It always is."""
+
 
 @dataclass
 class HttpHost:
@@ -126,6 +132,11 @@ class HttpHost:
         """The agent's token."""
         return {Server().token_variable: self.tokens[label]}
 
+    async def ready(self) -> None:
+        """Wait while the server is being started again: an agent that comes meanwhile comes for nothing."""
+        while not self._ready.is_set():
+            await self._ready.wait()
+
     async def work(self, *, task_status: TaskStatus[None]) -> None:
         """Keep the server running until cancelled; started once it can be reached.
 
@@ -134,7 +145,6 @@ class HttpHost:
         """
         started = False
         while True:
-            self._ready = anyio.Event()
             process = await self._start()
             try:
                 async with anyio.create_task_group() as group:
@@ -149,6 +159,8 @@ class HttpHost:
                     await end(process)
                     await process.aclose()
                     self.pids.remove("server")
+            if self._ready.is_set():  # one that is not has agents that wait for it
+                self._ready = anyio.Event()
             self._deaths += 1
             if self._deaths > DEATHS_MAX or not self.url:
                 raise TeamError(f"The board's server does not stay alive: {self._last_words()}")

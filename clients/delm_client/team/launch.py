@@ -131,6 +131,9 @@ class _NoHost:
         """None are made."""
         return {}
 
+    async def ready(self) -> None:
+        """Nobody waits for it."""
+
 
 async def dry_run(wish: Wish, start: Path, out: Console) -> None:
     """Print what would be made and started, and make nothing."""

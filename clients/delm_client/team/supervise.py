@@ -6,13 +6,15 @@ An agent that ends may have done well or badly; what counts is what the board ha
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 from anyio.abc import ByteReceiveStream, Process
 
+from delm_client.git import GitError
 from delm_client.team.causes import cause_of
 from delm_client.team.following import Following, Seen
 from delm_client.team.harness import Harness, Launch
@@ -24,7 +26,7 @@ from delm_client.team.record import Ended, Event, Faulted, Holds, Line, Noted, S
 from delm_client.team.team import Team
 from delm_client.team.view import ASKED, GIVEN_UP
 from delm_client.team.wish import Member, TeamError
-from delm_client.team.worktrees import git_variables
+from delm_client.team.worktrees import branch_of, git_variables, take_up
 
 JOIN_S = 120.0
 DRAIN_S = 2.0
@@ -171,9 +173,11 @@ class Worker:
         """Start a process, hear it to its end, and say how that was; returns its exit code."""
         self._attempt += 1
         self._hearing = Hearing(self._harness.parser(), self._tell)
-        launch = self._harness.launch(self._team.assignment(self._member, self._crew.host))
         self._crew.starting.add(self._label)
         try:
+            await self._crew.host.ready()
+            left = await self._left() if self._attempt > 1 else None
+            launch = self._harness.launch(self._team.assignment(self._member, self._crew.host, left))
             write_files(launch)
             process = await self._start(launch)
         except (OSError, TeamError) as error:
@@ -191,6 +195,15 @@ class Worker:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._part(process)
+
+    async def _left(self) -> Sequence[str]:
+        """What the process before left uncommitted in the worktree, where git works again."""
+        path, branch = self._team.folder.worktree(self._label), branch_of(self._team.facts.run, self._label)
+        try:
+            return await anyio.to_thread.run_sync(take_up, self._team.repository, path, branch)
+        except (GitError, OSError) as error:
+            self._tell(Noted(f"The worktree {path} stays as it is: {error}"))
+            return ()
 
     async def _start(self, launch: Launch) -> Process:
         return await anyio.open_process(

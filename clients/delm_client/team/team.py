@@ -1,7 +1,7 @@
 """A team that has been prepared: all that its parts share."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,12 @@ reason). A decide task means that all is done: propose kind=answer if the goal i
 add_tasks(lease, ...).
 """
 
+AGAIN = """
+You worked here before and were ended; your worktree is as you left it{changes}. Once you have a task, look \
+at `git status` and `git log`: go on with what belongs to that task, and undo what does not before you commit.
+"""
+SHOWN = 8
+
 
 @dataclass
 class Team:
@@ -57,8 +63,12 @@ class Team:
         """Its agents."""
         return [member.label for member in self.wish.members]
 
-    def assignment(self, member: Member, host: Host) -> Assignment:
-        """A member's place in the team."""
+    def assignment(self, member: Member, host: Host, left: Sequence[str] | None = None) -> Assignment:
+        """A member's place in the team.
+
+        Args:
+            left: The files that its process before left uncommitted; None for the first one.
+        """
         label = member.label
         return Assignment(
             label=label,
@@ -66,7 +76,7 @@ class Team:
             home=self.folder.home(label),
             git_dir=self.repository.git_dir,
             server=host.server(label),
-            prompt=self.prompt(label),
+            prompt=self.prompt(label) + (again(left) if left is not None else ""),
             permissions=self.wish.permissions,
             commands=tuple(dict.fromkeys(shlex.split(words)[0] for words in self.facts.commands.values())),
             model=member.model,
@@ -85,3 +95,10 @@ class Team:
             branch=branch_of(self.facts.run, label),
             evidence=cited or " that cites your commit",
         )
+
+
+def again(left: Sequence[str]) -> str:
+    """What an agent is told besides when it is started again, given the files that it left uncommitted."""
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    listed = f"{', '.join(left[:SHOWN])}{more}"
+    return AGAIN.format(changes=f", with changes that are not committed: {listed}" if left else "")

@@ -190,6 +190,28 @@ def reattach(repository: Repository, path: Path) -> None:
             (path / ".git").write_text(f"gitdir: {known.parent}\n", encoding="utf-8")
 
 
+def take_up(repository: Repository, path: Path, branch: str) -> list[str]:
+    """Put right what keeps git from working where an agent was killed; nobody else works there now.
+
+    Returns:
+        The files that it left uncommitted.
+
+    Raises:
+        GitError, OSError: git does not work there, for another reason.
+    """
+    reattach(repository, path)
+    _unlock(path, branch)
+    return uncommitted(path)
+
+
+def _unlock(path: Path, branch: str) -> None:
+    """Remove the locks of a git that was killed in a worktree, where nobody else works."""
+    asked = git(path, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+    own, common = map(Path, asked.splitlines())
+    for locked in (own / "index", own / "HEAD", common / "refs" / "heads" / branch):
+        locked.with_name(f"{locked.name}.lock").unlink(missing_ok=True)
+
+
 def save_work(path: Path, label: str, branch: str) -> str:
     """Commit what an agent left uncommitted; returns the commit, or empty where there was nothing.
 
@@ -197,9 +219,7 @@ def save_work(path: Path, label: str, branch: str) -> str:
     """
     if not (path / ".git").exists() or not uncommitted(path):
         return ""
-    with suppress(FileNotFoundError):
-        # An agent that was killed while it called git; nobody else works here.
-        Path(git(path, "rev-parse", "--path-format=absolute", "--git-path", "index.lock")).unlink()
+    _unlock(path, branch)
     git(path, "add", "--all", "--", ".", *JUNK)
     if not git(path, "diff", "--cached", "--name-only"):
         return ""

@@ -21,6 +21,20 @@ QUIET = ("-c", "core.fsmonitor=false")
 READ_MAX_BYTES = 2_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A command of a board, run in a clean checkout of head with a patch merged into it.
+
+    Attributes:
+        command: As `delm-mcp init --check` takes it. `true` judges nothing: what merges, passes.
+        fails_at_base: Whether it fails on the item as it is given, so that a patch has to mend it.
+    """
+
+    command: str = "true"
+    fails_at_base: bool = False
+    timeout_s: float = 120.0
+
+
 class Workspaces(Protocol):
     """How items of one benchmark become repositories, and what can be run in them.
 
@@ -50,8 +64,8 @@ class Workspaces(Protocol):
             BenchError, OSError: It could not be run at all.
         """
 
-    def check(self, item: Any) -> str:
-        """The command that a board judges patches with, run in a checkout; empty: it has none."""
+    def check(self, item: Any) -> Check:
+        """The command that a board judges patches with."""
 
 
 class Refused(Exception):
@@ -117,7 +131,7 @@ class Worktree:
         try:
             return git(self.folder, *QUIET, "-c", "core.quotePath=false", *words)
         except GitError as error:
-            if str(error).strip() == "git grep:":
+            if not str(error).partition(":")[2].strip():
                 return "(nothing found)"
             raise Refused(f"The search failed: {error}") from error
 

@@ -62,11 +62,12 @@ class Graded:
         return self.outcome is not Outcome.BROKE
 
 
-def materialise(exercise: Exercise, folder: Path, *, commit: bool = False) -> str:
+def materialise(exercise: Exercise, folder: Path, *, commit: bool = False, tests: bool = True) -> str:
     """Write an exercise into a new or empty folder and return its check command.
 
     Args:
         commit: Make it a repository of its own with one commit.
+        tests: With its tests; without them nothing in the folder tells what they are.
 
     Raises:
         DataError: The folder is not empty, or a file of the exercise would lie outside of it.
@@ -75,7 +76,8 @@ def materialise(exercise: Exercise, folder: Path, *, commit: bool = False) -> st
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is not empty: name a new folder for {exercise.id}.")
     readme = {"README.md": f"# {exercise.id}\n\n{exercise.statement.strip()}\n"}
-    _write(folder, {**readme, ".gitignore": GITIGNORE, **exercise.files, **_tests(exercise)})
+    given = {**readme, ".gitignore": GITIGNORE, **exercise.files}
+    _write(folder, {**given, **_tests(exercise)} if tests else given)
     if commit:
         git(folder, "init", "--quiet", "--initial-branch=main")
         git(folder, "add", "--all")

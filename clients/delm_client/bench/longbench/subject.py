@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from delm_client.bench.items import Item, Question
+from delm_client.bench.longbench.prompts import THOUGHT_TOKENS
 from delm_client.bench.longbench.scoring import GROUPS, extract_answer
 from delm_client.bench.longbench.split import tokens
 from delm_client.bench.parts import parts_of
@@ -16,7 +17,7 @@ from delm_client.bench.topologies import Reading, answer
 
 PROMPT_TOKENS = 350
 """Of instructions, in each call."""
-READ_TOKENS, LOOK_TOKENS, ANSWER_TOKENS, JUDGE_TOKENS = 350, 60, 20, 80
+READ_TOKENS, LOOK_TOKENS, ANSWER_TOKENS, JUDGE_TOKENS, COT_TOKENS = 350, 60, 20, 80, 400
 """Usual sizes of answers."""
 
 
@@ -27,8 +28,13 @@ class LongBench:
     habits: Habits
     topologies = tuple(Topology)
     groups = GROUPS
-    max_tokens = 2048
+    scripted = "reader"
     on_top = "Unfolding, further rounds, mended notes and retries come on top."
+
+    @property
+    def max_tokens(self) -> int:
+        """See `Subject.max_tokens`."""
+        return THOUGHT_TOKENS if self.habits.cot else 2048
 
     @classmethod
     def wished(cls, wishes: Mapping[str, Any]) -> Self:
@@ -39,7 +45,7 @@ class LongBench:
         """See `Subject.answer`."""
         team = scene.team
         reading = Reading(
-            _question(scene.item), self.habits, team.agents, scene.ask, scene.folder, team.policy
+            _question(scene.item), self.habits, team.agents, scene.ask, scene.folder, scene.rules
         )
         return await answer(team.topology, reading)
 
@@ -68,7 +74,10 @@ class LongBench:
         question = _question(item)
         base = tokens(question.shown()) + PROMPT_TOKENS
         if team.topology is Topology.DIRECT:
-            return 1, base + min(tokens(question.context), self.habits.context_tokens), ANSWER_TOKENS
+            given = base + min(tokens(question.context), self.habits.context_tokens)
+            if not self.habits.cot:
+                return 1, given, ANSWER_TOKENS
+            return 2, given + base + COT_TOKENS, COT_TOKENS + ANSWER_TOKENS
         sizes = [tokens(part.text) for part in parts_of(question, self.habits.chunk_tokens)]
         count, gist = len(sizes), self.habits.gist_tokens
         notes = gist * count

@@ -13,7 +13,10 @@ from delm_client.bench.report import outputs, run_page, several_page
 from delm_client.bench.report.figures import read
 from delm_client.bench.report.page import Page
 from delm_client.bench.report.several import several
+from delm_client.git import GitError
 from delm_client.team import cli as teams
+from delm_client.team.wish import TeamError
+from delm_client.team.worktrees import find_repository
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -68,6 +71,8 @@ def report(
         if item or into or as_json:
             with clear_errors(None):
                 raise BenchError("--item, --into and --json are for folders of benchmark runs.")
+        with clear_errors(None):
+            _insist(named)
         teams.report(named[0] if named else "")
         return
     with clear_errors(into):
@@ -76,6 +81,22 @@ def report(
         for path in folders:
             run = read(Folder.open(path.resolve()), item)
             _give(run_page.page(run), run.json, into or Path(run.source.folder), as_json=as_json)
+
+
+def _insist(named: list[str]) -> None:
+    """Raises BenchError where neither a folder nor a team can be meant."""
+    if named and not teams.known(named[0]) and not _in_repository():
+        raise BenchError(
+            f"There is no folder {named[0]}, and no git repository here that could have a team of that name."
+        )
+
+
+def _in_repository() -> bool:
+    try:
+        find_repository(Path.cwd())
+    except (GitError, TeamError):
+        return False
+    return True
 
 
 def _is_place(named: list[str]) -> bool:
@@ -101,8 +122,7 @@ def _give(page: Page, figures: dict[str, object], into: Path | None, *, as_json:
     if as_json:
         print(outputs.as_json(figures), end="")  # noqa: T201 - for programs
         return
+    written = outputs.write(page, figures, into) if into else []
     outputs.show(out, page)
-    if into is None:
-        return
-    for path in outputs.write(page, figures, into):
+    for path in written:
         err.print(str(path), markup=False, soft_wrap=True)

@@ -13,6 +13,9 @@ from delm_client.team.chart import Decision
 from delm_client.team.spans import Activity, Span, times
 
 _NUMBERED = re.compile(r"^(.*?)(\d+)$")
+_AGENT = re.compile(r"^agent-\d+$")
+PLANNER = "planner"
+"""Makes the first tasks, and is gone: nothing is left for which it could wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,10 @@ def timeline(calls: Sequence[Asked], team: int) -> Timeline | None:
         return None
     begin, end = min(call.start for call in calls), max(call.end for call in calls)
     names = {call.agent for call in calls}
-    if all(name in (f"agent-{name.rpartition('-')[2]}", "orchestrator") for name in names):
+    if any(_AGENT.match(name) for name in names):
         names |= {f"agent-{number}" for number in range(1, team + 1)}
     lanes = {
-        name: tuple(_lane([call for call in calls if call.agent == name], begin, end))
+        name: tuple(_lane([call for call in calls if call.agent == name], begin, end, gone=name == PLANNER))
         for name in sorted(names, key=_order)
     }
     return Timeline(begin, end, lanes)
@@ -70,7 +73,7 @@ def _order(name: str) -> tuple[int, str, int]:
     return (1, found[1], int(found[2][-9:])) if found else (0, name, 0)
 
 
-def _lane(calls: Iterable[Asked], begin: float, end: float) -> Iterable[Span]:
+def _lane(calls: Iterable[Asked], begin: float, end: float, *, gone: bool) -> Iterable[Span]:
     """Calls that overlap are under way until the last of them ends."""
     now = begin
     for call in sorted(calls, key=lambda each: each.start):
@@ -82,7 +85,7 @@ def _lane(calls: Iterable[Asked], begin: float, end: float) -> Iterable[Span]:
             yield Span(activity, now, call.end, call.step, _told(call))
             now = call.end
     if end > now:
-        yield Span(Activity.WAITING, now, end)
+        yield Span(Activity.GONE if gone else Activity.WAITING, now, end)
 
 
 def _told(call: Asked) -> str:

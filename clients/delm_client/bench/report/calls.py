@@ -5,14 +5,15 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from delm_client.bench.coding.agent import REFUSED
 from delm_client.bench.folder import Folder, safe
 from delm_client.bench.limits import Call, Spending
 from delm_client.bench.models import SCRIPTED
 
 VERIFYING = ("judge", "verify")
 """Steps that look at somebody else's work."""
-ASKED_AGAIN = "Your reply before was not that JSON object"
-MENDING = "was refused; mend this:"
+ASKED_AGAIN = ("Your reply before was not that JSON object", "That was no action (")
+MENDING = ("was refused; mend this:", "proposed for this before was refused:", REFUSED)
 """What prompts say where the reply or the note before did not do; a test ties these words to them."""
 
 
@@ -84,8 +85,9 @@ def _read(item: str, attempt: str, line: Any, items: Mapping[str, Mapping[str, A
             end=datetime.fromisoformat(line["at"]).timestamp(),
             finish=str(line["finish"]),
             silent=not reply.strip(),
-            again=ASKED_AGAIN in prompt,
-            mended=MENDING in prompt,
+            # A transcript keeps what was said at earlier steps; only its end is about the reply before.
+            again=any(words in prompt.rpartition("\n--- result\n")[2] for words in ASKED_AGAIN),
+            mended=any(words in prompt for words in MENDING),
             call=call,
         )
     except (KeyError, TypeError, ValueError):

@@ -242,6 +242,11 @@ def _row(item: Item, groups: Sequence[str], lost: Sequence[Asked], line: Timelin
         "state": item["state"],
         "right": item["right"] if item["state"] == DONE else None,
         "ended": item["ended"],
+        "outcome": item.get("outcome", ""),
+        "submissions": [
+            {name: each[name] for name in ("agent", "right", "outcome")}
+            for each in item.get("submissions", ())
+        ],
         "groups": {name: item.get(name, "") for name in groups},
         "attempt": item["attempt"],
         "seconds": item["seconds"],

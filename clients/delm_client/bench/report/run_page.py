@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from delm_client.bench.report import plots
+from delm_client.bench.report.bubbles import PLANNER
 from delm_client.bench.report.figures import Run
 from delm_client.bench.report.page import (
     SPENDING_HEAD,
@@ -34,6 +35,7 @@ LEGEND = (
     ("verifying", "a call that judges a peer's work"),
     ("waiting", "no call under way: waiting, or at the board or its tools"),
 )
+GONE = (("gone", "has made the first tasks"),)
 DECIDED = (("admitted", "its note was admitted"), ("refused", "refused"))
 TROUBLES = (
     ("cut_off", "cut off", "the reply reached --max-tokens"),
@@ -101,7 +103,7 @@ def _tiles(found: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
 def _sections(run: Run) -> Iterator[Section]:
     found, where = run.json, Origin(run.source.short, (run.source.line,))
     yield Section("Results", where, tuple(_missing(found)), grids=(_results(found["results"]),))
-    yield Section("Spending", where, grids=tuple(_spending(found)))
+    yield Section("Spending", where, tuple(_each_cost(found["results"])), grids=tuple(_spending(found)))
     yield Section("Time", where, grids=(_latency(found["latency"]),))
     yield _bubbles(run, where)
     yield _context(run, where)
@@ -119,6 +121,8 @@ def _missing(found: Mapping[str, Any]) -> Iterator[str]:
         yield "Rates are of what is done; what could not be run is neither right nor wrong."
     for why, count in state["ended_early"].items():
         yield f"{plural(count, 'item')} ended early: {why}."
+    if found["results"].get("outcomes"):
+        yield f"Submissions of the team: {listed(found['results']['outcomes'])}."
     if found["results"].get("not_judged"):
         yield f"{plural(found['results']['not_judged'], 'item')} not judged yet, and in no rate."
 
@@ -135,6 +139,12 @@ def _results(found: Mapping[str, Any]) -> Grid:
         rows.append((f"floor: always {floors['majority_letter'] or '-'}", *rate(floors["majority"])))
         rows.append(("floor: chance", "", "", f"{floors['chance']:.1%}", ""))
     return Grid("Right, by group", ("", "right", "of", "rate", "95 %"), rows)
+
+
+def _each_cost(found: Mapping[str, Any]) -> Iterator[str]:
+    if "cost_usd_a_submission" in found:
+        item, submission = money(found["cost_usd_an_item"]), money(found["cost_usd_a_submission"])
+        yield f"An item cost {item}, each of the {plural(found['submissions'], 'submission')} {submission}."
 
 
 def _spending(found: Mapping[str, Any]) -> Iterator[Grid]:
@@ -174,7 +184,7 @@ def _bubbles(run: Run, where: Origin) -> Section:
         "Between calls an agent waits for peers or for work, or is at the board or its tools: "
         "trajectories do not tell these apart.",
     )
-    legend = LEGEND + (DECIDED if line.verdicts else ())
+    legend = LEGEND + (GONE if PLANNER in line.agents else ()) + (DECIDED if line.verdicts else ())
     caption = "Time since the item's first call. At the right: the part without a call under way."
     rows_ = tuple(
         (name, chart.strip(line.spans(name), line.started_at, line.ended_at, STRIP_CELLS))
@@ -301,5 +311,5 @@ def _outcome(item: Mapping[str, Any]) -> str:
         return "could not be run"
     if item["right"] is None:
         return "not judged"
-    said = "right" if item["right"] else "wrong"
+    said = "right" if item["right"] else f"wrong ({item['outcome']})" if item["outcome"] else "wrong"
     return said if item["ended"] == "answered" else f"{said}: {shortened(item['ended'], 80)}"

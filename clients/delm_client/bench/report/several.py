@@ -22,8 +22,8 @@ def several(folders: Sequence[Folder]) -> tuple[list[Source], dict[str, Any]]:
     """Compare runs: each with the first, item by item, and all of them on the items that all have run.
 
     Returns:
-        The runs' sources, and: `runs`: each with its rate and means an item, with 95 % bootstrap intervals
-        over items; `common_items`: how many stand behind those (0: there is none, so each run's own do);
+        The runs' sources, and: `runs`: each with its rate (95 %: Wilson's interval, which is not nothing
+        where all or none are right) and means an item (95 %: bootstrapped over items); `common_items`: how many stand behind those (0: there is none, so each run's own do);
         `cost`: which of the means all runs know; `pairs`: as `compare` gives them, with Holm's p; `speed_up`.
 
     Raises:
@@ -65,17 +65,17 @@ def _done(folder: Folder) -> dict[str, Item]:
 
 def _run(index: int, run: Run, done: Mapping[str, Item], common: Sequence[str]) -> dict[str, Any]:
     items = [done[key] for key in common] or list(done.values())
-    rights = [float(item["right"]) for item in items]
     found = run.json
     return {
         "label": label_of(index),
         "team": run.source.team,
         "source": run.source.as_json(),
         "items": len(items),
-        "right": tally(item["right"] for item in items) | {"interval": bootstrap(rights)},
+        "right": tally(item["right"] for item in items),
         "an_item": {name: _mean(items, name) for name in MEASURES},
         "bubbles": found["bubbles"]["all"],
         "prompt_tokens_by_fifth": found["context"]["prompt_tokens_by_fifth"],
+        "each_agent": found["results"].get("each_agent") or {},
         "gate": _gate(found["gate"]),
     }
 

@@ -100,15 +100,28 @@ def _runs(found: Mapping[str, Any]) -> Iterator[Grid]:
     ]
     head = ("run", "model", "date", "right", "of", "rate", "95 %", "folder")
     yield Grid(
-        "Runs; intervals are bootstrapped over items",
+        "Right, with Wilson's intervals",
         head,
         rows,
         3,
         words_last=True,
         brief=(0, 1, 3, 4, 5, 6),
     )
+    singles = [
+        (_named(run), name.replace("_", " "), *rate(each))
+        for run in found["runs"]
+        for name, each in run["each_agent"].items()
+    ]
+    if singles:
+        words = "Each agent's own submission, of all that the run has done"
+        yield Grid(words, ("run", "", "right", "of", "rate", "95 %"), singles, 2)
     means = [(_named(run), *(_mean(name, run["an_item"][name]) for name in _COSTS)) for run in found["runs"]]
-    yield Grid("Means an item, with 95 % intervals", ("run", *_COSTS.values()), means, brief=(0, 1, 3, 4))
+    yield Grid(
+        "Means an item, with intervals bootstrapped over items",
+        ("run", *_COSTS.values()),
+        means,
+        brief=(0, 1, 3, 4),
+    )
 
 
 _COSTS = {

@@ -22,9 +22,10 @@ def several(folders: Sequence[Folder]) -> tuple[list[Source], dict[str, Any]]:
     """Compare runs: each with the first, item by item, and all of them on the items that all have run.
 
     Returns:
-        The runs' sources, and: `runs`: each with its rate (95 %: Wilson's interval, which is not nothing
-        where all or none are right) and means an item (95 %: bootstrapped over items); `common_items`: how many stand behind those (0: there is none, so each run's own do);
-        `cost`: which of the means all runs know; `pairs`: as `compare` gives them, with Holm's p; `speed_up`.
+        The runs' sources, and: `runs`: each with its rate (95 %: Wilson's interval, which is some even where
+        all or none are right) and its means an item (95 %: bootstrapped over items); `common_items`: how many
+        stand behind those (0: there is none, so each run's own do); `cost`: which of the means all runs know;
+        `pairs`: as `compare` gives them, with Holm's p; `speed_up`.
 
     Raises:
         BenchError: Fewer than two, or one has no item in common with the first.

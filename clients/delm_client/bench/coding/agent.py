@@ -18,7 +18,7 @@ from typing import Any
 import anyio.to_thread
 
 from delm_client.bench.board import BoardAgent, head_on
-from delm_client.bench.coding.coder import Coder, Counts, Desk, Report, cut
+from delm_client.bench.coding.coder import CHARACTERS_PER_TOKEN, Coder, Counts, Desk, Report, cut
 from delm_client.bench.coding.lead import Lead
 from delm_client.bench.coding.workspace import Worktree, difference
 from delm_client.bench.forms import Ask
@@ -135,7 +135,7 @@ class Programmer(BoardAgent):
         call = {
             "lease": lease,
             "kind": kind,
-            "gist": self._gist(report.gist),
+            "gist": report.gist,
             "summary": report.summary,
             "scope": report.scope if kind == "fail" else "",
             "evidence": evidence or self._seen_in(report, self._tree.base),
@@ -159,8 +159,11 @@ class Programmer(BoardAgent):
             await self.board.call("update_task", lease=lease, action="renew")
         return answer
 
-    def _gist(self, gist: str) -> str:
-        return cut(gist, 4 * self._site.desk.habits.gist_tokens) if len(gist) > 2000 else gist
+    def _short(self, gist: str) -> str:
+        """A gist of the harness's own making, which no model could mend."""
+        line = " ".join(gist.split())
+        most = CHARACTERS_PER_TOKEN * self._site.desk.habits.gist_tokens
+        return line if len(line) <= most else f"{line[: most - 4]} ..."
 
     def _seen_in(self, report: Report, commit: str) -> list[dict[str, str]]:
         """What shows a finding: lines of files at a commit, else what was run, else what is said."""
@@ -182,7 +185,7 @@ class Programmer(BoardAgent):
             await self.board.call(
                 "propose_update",
                 kind="fail",
-                gist=self._gist(f"The board refused this change: {report.gist}"),
+                gist=self._short(f"The board refused this change: {report.gist}"),
                 scope=cut(report.gist, 400),
                 evidence=[{"type": "artifact", "ref": "refusal", "text": cut(reasons, EVIDENCE_MAX)}],
                 agent=self.name,
@@ -210,7 +213,7 @@ class Programmer(BoardAgent):
             "propose_update",
             lease=lease,
             kind="answer",
-            gist=self._gist(given.answer.strip() or (f"Head is {head[:12]}." if change else NO_CHANGE)),
+            gist=self._short(given.answer.strip() or (f"Head is {head[:12]}." if change else NO_CHANGE)),
             derived_from=live[-PARENTS_MAX:],
             base_version=self.seen,
             completes=True,

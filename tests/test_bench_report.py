@@ -14,10 +14,13 @@ from markdown_it import MarkdownIt
 from delm_client.bench.folder import Folder
 from delm_client.bench.scripted import reader, scripted
 from delm_client.bench.statistics import holm
+from delm_client.git import git
 from delm_client.scripted.conversation import Usage
+from delm_client.team.folder import Folder as TeamFolder
 from tests.bench_model import PARTS, command, questions, ran
 from tests.bench_report import call, config, figures, keep, result
 from tests.pages import Skeleton
+from tests.team_story import START, facts
 
 MARK = "says nothing about models"
 
@@ -255,6 +258,27 @@ def test_what_is_no_run_or_not_whole_is_said_in_plain_words(tmp_path: Path) -> N
     assert "cannot read, or was changed" in broken.output.replace("\n", " ")
     (folder.path / "config.json").write_text("{", encoding="utf-8")
     assert "no readable config.json" in command("report", folder.path).output.replace("\n", " ")
+
+
+def test_a_report_is_of_the_team_or_of_the_folder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nowhere = command("report", "r-abc")
+    assert (nowhere.exit_code, "no folder r-abc" in nowhere.output.replace("\n", " ")) == (2, True)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x")
+    team = TeamFolder(tmp_path / ".delm" / "teams" / "r-abc")
+    assert team.make()
+    team.write_facts(facts(repository=str(tmp_path), ended_at=START + 60, outcome="finished"))
+    (tmp_path / "r-abc").mkdir()  # a folder of that name is no reason to leave the team
+    for words in ([], ["r-abc"]):
+        done = command("report", *words)
+        assert done.exit_code == 0, done.output
+        assert str(team.root / "report.html") in done.output.replace("\n", "")
+    assert command("report", "r-abc", "--json").exit_code == 2
+    Folder.create(tmp_path / "run", config(["q1"]))
+    assert "0 of 1 item done" in command("report", "run").output
 
 
 # -- several -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from rich.console import Console
 from delm_client.bench.cli import clear_errors
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Folder, is_run
-from delm_client.bench.report import outputs, run_page, several_page
+from delm_client.bench.report import gate, outputs, run_page, several_page
 from delm_client.bench.report.figures import read
 from delm_client.bench.report.page import Page
 from delm_client.bench.report.several import several
@@ -20,6 +20,8 @@ from delm_client.team.worktrees import find_repository
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+
+MANY = 20
 
 REPORT_HELP = "\n\n".join(
     [
@@ -79,7 +81,7 @@ def report(
         if into is not None and len(folders) > 1:
             raise BenchError("--into takes the report of one folder; side by side: delm-run compare.")
         for path in folders:
-            run = read(Folder.open(path.resolve()), item)
+            run = read(_opened(path), item)
             _give(run_page.page(run), run.json, into or Path(run.source.folder), as_json=as_json)
 
 
@@ -113,8 +115,16 @@ def compare(
 ) -> None:
     """Compare benchmark runs."""
     with clear_errors(into):
-        sources, found = several([Folder.open(path.resolve()) for path in runs])
+        sources, found = several([_opened(path) for path in runs])
         _give(several_page.page(sources, found), found, into, as_json=as_json)
+
+
+def _opened(path: Path) -> Folder:
+    """A run's folder; says so where reading it takes a while."""
+    folder = Folder.open(path.resolve())
+    if (boards := gate.unasked(folder)) > MANY:
+        err.print(f"{path}: {boards} boards are asked for their figures, once", markup=False, soft_wrap=True)
+    return folder
 
 
 def _give(page: Page, figures: dict[str, object], into: Path | None, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from delm_client.pages import put
 from delm_client.session import server_command
 
 AT_ONCE = 4
+KEPT = "stats.json"
 TIMEOUT_S = 60
 PLACES = ("board.db", "*/board.db", ".delm/board.db", "*/.delm/board.db")
 _TOLD = (OSError, subprocess.SubprocessError, ValueError, KeyError, IndexError, TypeError, AttributeError)
@@ -36,6 +37,12 @@ def board_of(folder: Folder, item: Mapping[str, Any]) -> Path | None:
     """The board on which an item's result was made; None where there is none."""
     place = folder.path / "boards" / safe(item["id"]) / str(item["attempt"])
     return next((path for pattern in PLACES for path in sorted(place.glob(pattern))), None)
+
+
+def unasked(folder: Folder) -> int:
+    """How many boards have not been asked yet for their figures."""
+    boards = {board.parent for pattern in PLACES for board in folder.path.glob(f"boards/*/*/{pattern}")}
+    return sum(not (place / KEPT).exists() for place in boards)
 
 
 def economics(folder: Folder, items: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -68,7 +75,7 @@ COUNTED = ("proposals", "saved", "verifying", "disputes", "retractions")
 
 def _stats(board: Path) -> dict[str, Any] | str:
     """One board's figures, or why there are none. Kept beside it: asking takes half a second a board."""
-    kept = board.with_name("stats.json")
+    kept = board.with_name(KEPT)
     with suppress(*_TOLD):
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["of"] == _state(board):

@@ -204,6 +204,7 @@ HOSTILE = (
     "\x1b[31mred\x1b[0m\x07 [bold]x[/]",
     "a|b `c` ](javascript:x) $x^2$ ]]> --> https://evil.example",
     "x" * 300,
+    "船🚢\u202e",
 )
 
 

@@ -5,6 +5,7 @@ Letters and lines have the colour of the text around them, so that one picture i
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -60,14 +61,17 @@ def style(*, adapts: bool = False) -> Iterator[None]:
 def svg(figure: "Figure") -> str:
     """The picture from `<svg` on; the same for the same figures, byte for byte."""
     written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # A sign that its font lacks: the reader's browser has others.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(written, format="svg", metadata={"Date": None})
     text = written.getvalue()
     return text[text.index("<svg") :]
 
 
 def inline(picture: str, name: str, title: str, description: str) -> str:
     """For a page: in its colours, with what a screen reader says; ids do not meet those of other pictures."""
-    text = picture.replace(_INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", picture, count=1, flags=re.S).replace(_INK, "currentColor")
     text = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
     told = f"<title>{escape(printable(title))}</title><desc>{escape(printable(description))}</desc>"
     head, rest = text.split(">", 1)

@@ -222,6 +222,8 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
         print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
     else:
         show(out, found)
+        more = f"more: delm-run report {shlex.quote(str(folder.path))}"
+        err.print(more, highlight=False, markup=False, soft_wrap=True)
     return whole
 
 

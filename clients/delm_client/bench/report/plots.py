@@ -56,6 +56,7 @@ def context(run: Run) -> tuple[Picture, ...]:
             below[0].step(*zip(*steps, strict=True), where="post", color=FRESH)
             below[0].set_ylabel("admitted")
             below[0].set_ylim(0, 1.15 * len(steps))
+        axes.set_xlim(left=0)
         (below[0] if below else axes).set_xlabel("seconds since the item's first call")
         _legend(figure, axes)
         sizes = [call["input_tokens"] for call in calls]

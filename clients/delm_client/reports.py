@@ -58,7 +58,7 @@ def add_to(app: typer.Typer) -> None:
 def report(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN | FOLDER...]", help="A team's run, or folders of benchmark runs."),
+        typer.Argument(metavar="RUN|FOLDER", help="A team's run, or folders of benchmark runs."),
     ] = None,
     item: Annotated[
         str, typer.Option(help="The item whose timeline is drawn; default: the one that took longest.")
@@ -108,7 +108,7 @@ def _is_place(named: list[str]) -> bool:
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="A B [C...]", help="The folders of two or more benchmark runs.")
+        list[Path], typer.Argument(metavar="FOLDER", help="The folders of two or more benchmark runs.")
     ],
     into: Into = None,
     as_json: AsJson = False,

@@ -96,7 +96,11 @@ class Programmer(BoardAgent):
         coder = await self._coder(task, earlier)
         while True:
             report = await coder.work()
-            answer = await self._propose(report, lease)
+            commit = await anyio.to_thread.run_sync(self._tree.commit, report.gist)
+            if report.ended != "done" and commit == self._tree.base:
+                await self.leave(lease, "fail", f"Nothing was changed or found: {report.ended}.")
+                return
+            answer = await self._propose(report, commit, lease)
             if answer["state"] != "rejected":
                 return
             earlier.append(" ".join(answer["reasons"]))
@@ -122,9 +126,8 @@ class Programmer(BoardAgent):
     async def _head(self) -> str:
         return await head_on(self.board, self._site.base, self.name)
 
-    async def _propose(self, report: Report, lease: str) -> dict[str, Any]:
-        """Commit what was changed and propose it; what changed nothing is proposed as what was found."""
-        commit = await anyio.to_thread.run_sync(self._tree.commit, report.gist)
+    async def _propose(self, report: Report, commit: str, lease: str) -> dict[str, Any]:
+        """Propose a commit as a patch; what changed nothing is proposed as what was found."""
         changed = commit != self._tree.base
         if changed:
             self.thread.patch = await anyio.to_thread.run_sync(
@@ -135,7 +138,7 @@ class Programmer(BoardAgent):
         call = {
             "lease": lease,
             "kind": kind,
-            "gist": report.gist,
+            "gist": report.gist if report.ended == "done" else f"{report.gist} It is commit {commit[:12]}.",
             "summary": report.summary,
             "scope": report.scope if kind == "fail" else "",
             "evidence": evidence or self._seen_in(report, self._tree.base),

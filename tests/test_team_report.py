@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from delm_client.pages import escaped
 from delm_client.team import economics
 from delm_client.team.figures import as_json, figures
 from delm_client.team.record import (
@@ -30,46 +30,14 @@ from delm_client.team.record import (
     Started,
     TeamFacts,
 )
-from delm_client.team.report import escaped, html, markdown, write, write_json
+from delm_client.team.report import html, markdown, write, write_json
 from delm_mcp.board.operation import Operation
 from delm_mcp.board.stats import report as stats_of
 from delm_mcp.store.base import Tx
 from tests.boards import Desk, desk_in
+from tests.pages import Skeleton
 from tests.team_story import CALM, HOSTILE, START, facts, story, told
 from tests.test_cli_stats import work
-
-VOID = {"meta", "br"}
-
-
-class Skeleton(HTMLParser):
-    """The elements and attributes of a page, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, list[tuple[str, str | None]]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, attrs))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.text.append(data)
-
-    def handle_comment(self, data: str) -> None:
-        raise AssertionError(data)
-
-    @property
-    def said(self) -> str:
-        return " ".join(" ".join(self.text).split())
 
 
 def flat(tokens: list[Token]) -> Iterator[Token]:

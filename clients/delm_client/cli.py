@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from delm_client import demo as demos
-from delm_client import screen, terminal
+from delm_client import reports, screen, terminal
 from delm_client.bench import cli as benchmarks
 from delm_client.git import GitError
 from delm_client.prepare import DemoError, Wish, prepare
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 teams.add_to(app)
 benchmarks.add_to(app)
+reports.add_to(app)
 out = Console()
 err = Console(stderr=True)
 

@@ -1,4 +1,4 @@
-"""`delm-run bench` and `delm-run compare`."""
+"""`delm-run bench`."""
 
 import json
 import shlex
@@ -15,8 +15,6 @@ from rich.console import Console
 
 from delm_client.bench import jobs
 from delm_client.bench.coding.scripted import ScriptedCoder
-from delm_client.bench.compare import compare as compared
-from delm_client.bench.compare import show as show_comparison
 from delm_client.bench.errors import BenchError, PlugError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
@@ -67,9 +65,8 @@ BENCH_HELP = "\n\n".join(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
+    """Register the command."""
     app.command(help=BENCH_HELP)(bench)
-    app.command()(compare)
 
 
 def bench(
@@ -202,7 +199,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run a benchmark."""
-    with _clear_errors(into or resume):
+    with clear_errors(into or resume):
         if file is not None and data is not None:
             raise BenchError("The data are named twice: as an argument, and with --data.")
         data = data or file
@@ -250,24 +247,6 @@ def bench(
             raise typer.Exit(1)
 
 
-def compare(
-    a: Annotated[Path, typer.Argument(help="The folder of a benchmark run.")],
-    b: Annotated[Path, typer.Argument(help="Another one's.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-) -> None:
-    """Compare two benchmark runs, item by item.
-
-    Takes the items that both have run: McNemar's exact test on those that only one got right, and bootstrap
-    intervals over items of the differences in rate, cost, tokens and time.
-    """
-    with _clear_errors(None):
-        found = compared(Folder.open(a), Folder.open(b))
-        if as_json:
-            print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
-        else:
-            show_comparison(out, found)
-
-
 def _floors(choice: jobs.Choice, *, as_json: bool) -> None:
     """Print the floors of the items. Raises BenchError where none are known."""
     questions = [item for item in jobs.items_of(choice) if isinstance(item, Question)]
@@ -301,6 +280,8 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
         print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
     else:
         show(out, found)
+        more = f"more: delm-run report {shlex.quote(str(folder.path))}"
+        err.print(more, highlight=False, markup=False, soft_wrap=True)
     return whole
 
 
@@ -381,7 +362,7 @@ def _tell(progress: Progress) -> None:
 
 
 @contextmanager
-def _clear_errors(folder: Path | None) -> Iterator[None]:
+def clear_errors(folder: Path | None) -> Iterator[None]:
     """What a user can mend is said in plain words."""
     try:
         yield

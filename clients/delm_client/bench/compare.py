@@ -3,13 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Spending
-from delm_client.bench.results import SCRIPTED_WORDS
 from delm_client.bench.runner import DONE, scripted
 from delm_client.bench.statistics import bootstrap, mcnemar, tally
 
@@ -99,41 +95,3 @@ def _means(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], name: s
 
 def _difference(differences: Sequence[float]) -> dict[str, Any]:
     return {"mean": sum(differences) / len(differences), "interval": bootstrap(differences)}
-
-
-def show(out: Console, found: Mapping[str, Any]) -> None:
-    """Print it as a table."""
-    if found["scripted_model"]:
-        out.print(f"SCRIPTED MODEL: {SCRIPTED_WORDS}", style="yellow", highlight=False)
-    a, b = found["a"], found["b"]
-    table = Table("a mean per item", _named(a), _named(b), "difference", "95 %")
-    low, high = found["difference"]["interval"]
-    table.add_row(
-        "right",
-        *(f"{side['right']['rate']:.1%} ({side['right']['right']} of {found['items']})" for side in (a, b)),
-        f"{100 * found['difference']['mean']:+.1f} points",
-        f"{100 * low:+.1f} to {100 * high:+.1f}",
-    )
-    for name, each in found["means"].items():
-        if each is None:
-            table.add_row(name.replace("_", " "), "unknown", "unknown", "", "")
-            continue
-        low, high = each["interval"]
-        shown = [_figure(each["a"]), _figure(each["b"]), _figure(each["mean"], "+")]
-        shown.append(f"{_figure(low, '+')} to {_figure(high, '+')}")
-        table.add_row(name.replace("_", " "), *shown)
-    out.print(table)
-    out.print(
-        f"Only A right: {found['only_a']}; only B right: {found['only_b']}; McNemar's exact p = "
-        f"{found['mcnemar_p']:.3g}. {found['not_shared']} items were run by one of them only and left out.",
-        highlight=False,
-    )
-
-
-def _figure(value: float, sign: str = "") -> str:
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
-
-
-def _named(side: Mapping[str, Any]) -> str:
-    tests = f", tests {side['habits']['tests']}" if "tests" in side["habits"] else ""
-    return f"{side['topology']} x{side['agents']}, gate {side['policy']}{tests}\n{side['model']}"

@@ -93,12 +93,28 @@ class Folder:
 
     def calls(self) -> Iterator[dict[str, Any]]:
         """Every call of the model; a line that a killed run left half-written is none."""
+        for _, _, line in self.trajectories():
+            yield line
+
+    def trajectories(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """The same with where each call stands: the folder of its item, and of its attempt."""
         for path in sorted(self.path.glob("trajectories/*/*/*.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
-                    yield json.loads(line)
+                    yield path.parts[-3], path.parts[-2], json.loads(line)
                 except ValueError:
                     continue
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a benchmark run, be it one that cannot be read."""
+    if (path / "trajectories").is_dir() or (path / "items").is_dir():
+        return (path / "config.json").exists()
+    try:
+        Folder.open(path)
+    except BenchError:
+        return False
+    return True
 
 
 class Attempt:

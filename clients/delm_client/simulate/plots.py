@@ -1,11 +1,11 @@
 """The views as SVG pictures. Matplotlib is an extra, and imported only here."""
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from delm_client import pictures
+from delm_client.pictures import MARKERS
 from delm_client.simulate.errors import SimulationError
 from delm_client.simulate.parts import PARTS
 from delm_client.simulate.sweep import Cell
@@ -27,29 +27,22 @@ COLOURS = {
     "delm": "#0072b2",
     "delm-open": "#56b4e9",
 }
-MARKERS = "os^Dv<>PX"
 DASHES = {"full": "-", "windowed": ":", "delta": "--"}
 
 
 def demand() -> None:
     """Raises SimulationError, naming the extra, where plots cannot be drawn."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
+    if not pictures.available():
         raise SimulationError(
-            'The report\'s plots need matplotlib: pip install "delm-mcp[bench]". '
+            f"The report's plots need matplotlib: {pictures.HOW}. "
             "Or pass --no-report for tables, results.json and runs.csv."
-        ) from None
+        )
 
 
 def svg(view: View, cells: Sequence[Cell]) -> str:
     """The same picture for the same figures, byte for byte."""
-    with _style():
-        figure = draw(view, cells)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    text = written.getvalue()
-    return text[text.index("<svg") :]
+    with pictures.style():
+        return pictures.svg(draw(view, cells))
 
 
 def draw(view: View, cells: Sequence[Cell]) -> "Figure":
@@ -126,11 +119,3 @@ def _bars(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
 def _look(column: Column) -> tuple[str, str]:
     """The colour of its topology, and a dash for its reading."""
     return COLOURS[column.topology], DASHES.get(column.label.rpartition(", ")[2], "-")
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    from matplotlib import rc_context
-
-    with rc_context({"svg.hashsalt": "delm", "font.size": 10, "axes.titlesize": 11}):
-        yield

@@ -3,13 +3,13 @@
 Percent along, pixels down: so the SVG is as wide as its page, and its letters keep their size on a phone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 from delm_client.team.spans import Activity, Span, coarse, times, waiting_share
 from delm_client.team.tally import duration, percent
-from delm_client.team.view import EntryView, View
 
 LANE_PX = 26
 GROWTH_PX = 46
@@ -45,7 +45,55 @@ STEPS_S = (
     43200,
 )
 DAY_S = 86400
+LEGEND = (
+    ("working", "working"),
+    ("verifying", "verifying"),
+    ("waiting", "waiting for work"),
+    ("gate", "waiting for a check of its entry"),
+    ("gone", "no process"),
+    ("admitted", "entry admitted"),
+    ("refused", "refused or taken back"),
+)
 CELLS = {Activity.WORKING: "█", Activity.VERIFYING: "▒", Activity.WAITING: "·", Activity.GONE: " "}
+
+
+class Decision(Protocol):
+    """A decision on an entry, and when it was told."""
+
+    @property
+    def agent(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def entry(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def gist(self) -> str: ...
+
+
+class Pictured(Protocol):
+    """What a timeline is drawn of: a team's view, or an item of a benchmark.
+
+    Times in seconds since 1970; `growth` is the context's size after each change.
+    """
+
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def ended_at(self) -> float: ...
+    @property
+    def agents(self) -> Collection[str]: ...
+    @property
+    def verdicts(self) -> Sequence[Decision]: ...
+    @property
+    def growth(self) -> Sequence[tuple[float, int]]: ...
+
+    def spans(self, label: str) -> tuple[Span, ...]:
+        """An agent's time, without gaps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +164,8 @@ class Chart:
     height: int
 
 
-def chart(view: View) -> Chart | None:
-    """The timeline of a team; None where no agent was started or no time went by."""
+def chart(view: Pictured) -> Chart | None:
+    """The timeline; None where no agent was started or no time went by."""
     begin, end = view.started_at, view.ended_at
     if end <= begin or not any(view.spans(label) for label in view.agents):
         return None
@@ -147,7 +195,7 @@ class _Scale:
         return round(100 * min(1.0, max(0.0, part)), 3)
 
 
-def _lane(view: View, label: str, index: int, scale: _Scale) -> Lane:
+def _lane(view: Pictured, label: str, index: int, scale: _Scale) -> Lane:
     spans = view.spans(label)
     least_s = (scale.end - scale.begin) / VISIBLE_PARTS
     decided = [one for one in view.verdicts if one.agent == label]
@@ -177,7 +225,7 @@ def _bar(span: Span, scale: _Scale) -> Bar:
     )
 
 
-def _mark(one: EntryView, scale: _Scale) -> Mark:
+def _mark(one: Decision, scale: _Scale) -> Mark:
     return Mark(
         scale.x(one.at), one.state == "admitted", f"{one.entry} {one.state}: {one.reason or one.gist}"
     )
@@ -206,7 +254,7 @@ def _tick_label(value_s: float, step_s: float) -> str:
     return f"{value_s:.1f} s" if step_s < 1 else f"{value_s:.0f} s"
 
 
-def _steps(view: View, scale: _Scale) -> tuple[Step, ...]:
+def _steps(view: Pictured, scale: _Scale) -> tuple[Step, ...]:
     """The context's size as a staircase; changes that fall on one pixel are one step."""
     if not view.growth:
         return ()

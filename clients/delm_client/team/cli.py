@@ -1,4 +1,4 @@
-"""`delm-run team`, `attach`, `stop`, `report` and `resume`."""
+"""`delm-run team`, `attach`, `stop` and `resume`, and the report of a team."""
 
 import shlex
 import signal
@@ -202,8 +202,8 @@ def stop(run: RunArg = "") -> None:
         out.print(f"The team {folder.run} has ended: {outcome}.{more}", markup=False, soft_wrap=True)
 
 
-def report(run: RunArg = "") -> None:
-    """Write the report of a team again, and print where it is."""
+def report(run: str = "") -> None:
+    """Write the report of a team again, and print where it is; `delm-run report` is this for teams."""
     with _clear_errors():
         folder = _chosen(run, lambda _: True)
         for path in write_report(folder, head_now(folder, folder.facts())):
@@ -214,6 +214,14 @@ def _end_on_signals() -> None:
     """Until the team is at work, whatever asks us to end is a Ctrl-C, after which nothing is left behind."""
     for number in ending_signals():
         signal.signal(number, signal.default_int_handler)
+
+
+def known(run: str) -> bool:
+    """Whether a team of this repository has that run."""
+    try:
+        return choose(find_repository(Path.cwd()).main, run, prefer=lambda _: True).run == run
+    except (GitError, TeamError, OSError):
+        return False
 
 
 def _chosen(run: str, prefer: "launch.Prefer") -> Folder:
@@ -243,5 +251,5 @@ def _clear_errors() -> Iterator[None]:
 def add_to(app: typer.Typer) -> None:
     """Give an application these commands."""
     app.command(help=TEAM_HELP)(team)
-    for command in (attach, stop, resume, report):
+    for command in (attach, stop, resume):
         app.command()(command)

@@ -5,38 +5,24 @@ in both: what goes into a template is escaped on its way, whatever the template 
 """
 
 import json
-import os
-import re
 import shlex
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from delm_client.pages import date, html_templates, markdown_templates, put
 from delm_client.team import chart, economics
 from delm_client.team.figures import Figures, as_json, figures
 from delm_client.team.record import Line, TeamFacts
 from delm_client.team.spans import Activity
 from delm_client.team.tally import duration, percent, shortly
-from delm_client.terminal import printable
 from delm_client.words import plural, shortened
 
+TEMPLATES = "delm_client.team"
 STRIP_CELLS = 60
 SHA_CHARS = 12
 WRONG_AT_MOST = 100
 TEXT_CHARS = 4000
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>&|~$])")
-_BLOCK = re.compile(r"^(?:#{1,6}(?=\s|$)|[-+](?=[\s-]|$)|=|\d{1,9}[.)](?=\s|$))")
-_ADDRESS = re.compile(r"(?i)(:)(//)|(www)(\.)")
-
-
-class Verbatim(str):
-    """Markdown of the template's own, or text inside a fence: not escaped again."""
-
-    __slots__ = ()
 
 
 def write(folder: Path, facts: TeamFacts, lines: Iterable[Line]) -> list[Path]:
@@ -55,69 +41,26 @@ def write(folder: Path, facts: TeamFacts, lines: Iterable[Line]) -> list[Path]:
     """
     found = figures(facts, list(lines))
     texts = {"report.html": html(found), "report.md": markdown(found), "report.json": _json(found)}
-    return [_put(folder / name, text) for name, text in texts.items()]
+    return [put(folder / name, text) for name, text in texts.items()]
 
 
 def write_json(folder: Path, facts: TeamFacts, lines: Iterable[Line]) -> Path:
     """Write the figures alone: `report.json`."""
-    return _put(folder / "report.json", _json(figures(facts, list(lines))))
+    return put(folder / "report.json", _json(figures(facts, list(lines))))
 
 
 def html(found: Figures) -> str:
     """The report as a page of HTML."""
-    return _html_templates().get_template("report.html.j2").render(_page(found))
+    return html_templates(TEMPLATES).get_template("report.html.j2").render(_page(found))
 
 
 def markdown(found: Figures) -> str:
     """The report as Markdown, with what GitHub adds to it: tables."""
-    return _markdown_templates().get_template("report.md.j2").render(_page(found))
+    return markdown_templates(TEMPLATES).get_template("report.md.j2").render(_page(found))
 
 
 def _json(found: Figures) -> str:
     return json.dumps(as_json(found), indent=1) + "\n"
-
-
-def _put(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-    return path
-
-
-# -- templates -----------------------------------------------------------------------------------
-
-
-@cache
-def _html_templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("delm_client.team"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-
-
-@cache
-def _markdown_templates() -> Environment:
-    templates = Environment(  # noqa: S701 - what is escaped is Markdown, by `finalize`
-        loader=PackageLoader("delm_client.team"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Verbatim) else escaped(str(value)),
-    )
-    templates.filters["verbatim"] = lambda value: Verbatim(printable(str(value)))
-    return templates
-
-
-def escaped(text: str) -> str:
-    """Text of agents in Markdown: one line that is nothing but text, wherever it stands."""
-    line = _MARKDOWN.sub(r"\\\1", printable(text).strip())
-    line = _ADDRESS.sub(lambda found: "\\".join(part for part in found.groups() if part), line)
-    return _BLOCK.sub(lambda found: found[0][:-1] + "\\" + found[0][-1], line)
 
 
 # -- what the templates tell ------------------------------------------------------------------------
@@ -136,6 +79,8 @@ def _page(found: Figures) -> dict[str, Any]:
         "take": _take(facts),
         "tiles": _tiles(found),
         "chart": drawn,
+        "legend": chart.LEGEND,
+        "chart_label": "What each agent did over the run: working, verifying, waiting",
         "lane_px": chart.LANE_PX,
         "growth_px": chart.GROWTH_PX,
         "strips": _strips(found),
@@ -230,11 +175,3 @@ def _provenance(found: Figures) -> list[tuple[str, str]]:
         ("Model", "simulated: a scripted model answered in place of a real one" if facts.simulated else ""),
     ]
     return [(name, value) for name, value in rows if value]
-
-
-def date(at: float) -> str:
-    """A time for people, such as `2026-11-28 18:04:31 UTC`; empty for none."""
-    try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else ""
-    except (ValueError, OverflowError, OSError):
-        return ""

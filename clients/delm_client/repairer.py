@@ -9,7 +9,7 @@ search goes on. What it does is told on standard output, one JSON object a line.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from delm_client.repair import (
     Budget,
     Candidate,
     Check,
+    Counts,
     Finished,
     Reason,
     RepairError,
@@ -173,6 +174,7 @@ class Repairer:
         ruled_out = {entry["scope"] for entry in await self._entries("fail")}
         self._story.phase("working", target=target.name, ruled_out=len(ruled_out))
         blobs: dict[str, str] = {}
+        counts = Counts()
 
         def scope_name(scope: Scope) -> str:
             if scope.file not in blobs:
@@ -190,6 +192,7 @@ class Repairer:
         try:
             while True:
                 event = await anyio.to_thread.run_sync(next, found)
+                counts = event.counts
                 if isinstance(event, ScopeExhausted) and not event.candidates:
                     await self._rule_out(event, scope_name(event.scope))
                 elif isinstance(event, Candidate):
@@ -200,6 +203,7 @@ class Repairer:
                     await self._ended(event, target, lease)
                     return False
         finally:
+            self._story.tell("searched", target=target.name, **asdict(counts))
             close = getattr(found, "close", None)
             if close is not None:
                 await anyio.to_thread.run_sync(close)

@@ -58,6 +58,8 @@ class Scene:
     version: int = 0
     run_state: str = "open"
     started: float = field(default_factory=time.monotonic)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Every line of every agent, but for the many on progress."""
 
     @property
     def repaired(self) -> int:
@@ -73,6 +75,8 @@ class Scene:
     def hear(self, line: dict[str, Any]) -> None:
         """Take in one line that an agent told."""
         view = self.agents[line["agent"]]
+        if line["event"] != "progress":
+            self.told.append(line)
         match line["event"]:
             case "claim":
                 view.name = line["name"]

@@ -1,0 +1,303 @@
+"""What every topology has in common: agents that replay recorded scopes, one edit after the other.
+
+Nothing runs here. An agent's time is the recorded time of the tests that it would have run, and what these say
+is what they said. A topology decides who searches which scope, who learns of what, and who checks a repair.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import ClassVar
+
+from delm_client.simulate.clock import Action, Clock, Station
+from delm_client.study.luck import Luck
+from delm_client.study.recording import Program, Space
+
+NEVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds beside those of the tests. `gate_s` and `call_s` are measured by `--real`, else assumed."""
+
+    call_s: float = 0.02
+    """A call of the board: to claim, to propose, to give up."""
+    gate_s: float = 2.0
+    """From a proposed patch to its verdict, one after another: a checkout, the whole suite, the news of it."""
+    check_s: float = 1.0
+    """The whole suite, run by an agent or an orchestrator that has no gate."""
+    lease_s: float = 30.0
+    """Until somebody notices that an agent is gone; as `delm-run demo` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A scope of a program, by their places."""
+
+    program: int
+    space: int
+
+
+@dataclass(slots=True)
+class Flight:
+    """What an agent is running: which edits of a scope from when on, and what it pays before them."""
+
+    work: Work
+    since_s: float
+    first: int
+    until: int
+    before_s: float
+    start_tests: int
+    control: bool
+
+
+@dataclass(slots=True)
+class Worker:
+    """One agent of the replay."""
+
+    index: int
+    warm: int = NEVER
+    """The program whose test server it has."""
+    program: int = NEVER
+    """The program that it has as its task."""
+    cursor: int = 0
+    flight: Flight | None = None
+    dead: bool = False
+    busy_s: float = 0.0
+    seen: set[tuple[int, int, int]] = field(default_factory=set)
+    """The edits that it has run: program, scope, place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a replayed run came to. Programs by name; times in seconds, those of agents summed up."""
+
+    agents: int
+    makespan_s: float
+    tests: int
+    edits: int
+    repeated: int
+    """Edits that a peer had run before."""
+    saved_tests: int
+    """Tests of the scopes that were skipped because a peer's `fail` entry rules them out."""
+    checks: int
+    busy_s: float
+    repaired: frozenset[str]
+    right: frozenset[str]
+    """Of those, where the held-out tests pass, too."""
+    false: frozenset[str]
+    """Taken for repaired, and are not."""
+    story: tuple[tuple[float, int, int], ...]
+    """After each decision: seconds, tests so far, programs repaired so far."""
+    log: tuple[tuple[float, int, Work, int], ...]
+    """Every edit that was run: when it ended, by whom, where."""
+
+
+class Team(ABC):
+    """Agents on some programs. A subclass says who searches what."""
+
+    name: ClassVar[str]
+
+    def __init__(self, programs: Sequence[Program], luck: Luck, costs: Costs, agents: int) -> None:
+        self.programs = programs
+        self.luck = luck
+        self.costs = costs
+        self.clock = Clock()
+        self.workers = [Worker(index) for index in range(agents)]
+        self.checker = Station(self.clock)
+        self.fails: set[tuple[int, int]] = set()
+        """Scopes that a shared `fail` entry rules out."""
+        self.open = set(range(len(programs)))
+        self.repaired: dict[int, tuple[int, int]] = {}
+        """Where the accepted edit of a program is: scope and place."""
+        self.false: set[int] = set()
+        self.over = False
+        self.checks = self.tests = self.saved_tests = 0
+        self._seen: dict[tuple[int, int, int], int] = {}
+        self._story: list[tuple[float, int, int]] = []
+        self._log: list[tuple[float, int, Work, int]] = []
+        self.idle: list[Worker] = []
+
+    # -- what a topology says --------------------------------------------------------------------
+
+    @abstractmethod
+    def choose(self, worker: Worker) -> Work | None:
+        """The next scope of an agent; None when it has nothing to do now."""
+
+    def exhausted(self, worker: Worker, work: Work) -> None:
+        """The agent has been through a scope and found no edit that repairs."""
+        self.go(worker)
+
+    def found(self, worker: Worker, work: Work, trial: int) -> None:
+        """The agent holds an edit for a repair: it runs the whole suite itself, and goes by what that says."""
+        self.checks += 1
+        self.later(worker, self.costs.check_s, lambda: self.judged(worker, work, trial))
+
+    def judged(self, worker: Worker, work: Work, trial: int) -> None:
+        """The suite has spoken: the program is repaired, or the search goes on behind the edit."""
+        if work.program in self.open and self.space(work).trials[trial].passes:
+            self.solve(work, trial)
+        if work.program in self.open:
+            self.fly(worker, work, trial + 1)
+        else:
+            self.left(worker, work.program)
+
+    def left(self, worker: Worker, program: int) -> None:
+        """The agent is done with a program."""
+        worker.program = NEVER
+        self.go(worker)
+
+    # -- what they all do ------------------------------------------------------------------------
+
+    def run(self, dying: tuple[int, float] = (NEVER, inf)) -> Outcome:
+        """Replay until every program is decided, or nobody can go on; one agent may die at a time."""
+        if dying[0] != NEVER:
+            self.clock.at(dying[1], lambda: self.die(self.workers[dying[0]]))
+        self.start()
+        self.clock.run(lambda: self.over)
+        for worker in self.workers:
+            self.settle(worker)
+        self._log.sort(key=lambda line: line[:2])
+        return self._outcome()
+
+    def start(self) -> None:
+        """Everybody begins."""
+        for worker in self.workers:
+            self.go(worker)
+
+    def space(self, work: Work) -> Space:
+        """The recorded scope."""
+        return self.programs[work.program].spaces[work.space]
+
+    def go(self, worker: Worker) -> None:
+        """The agent asks what to do, and does it."""
+        if worker.dead or self.over:
+            return
+        work = self.choose(worker)
+        if work is None:
+            self.idle.append(worker)
+        else:
+            self.fly(worker, work, 0)
+
+    def wake(self) -> None:
+        """Whoever has nothing to do asks again."""
+        idle, self.idle = self.idle, []
+        for worker in idle:
+            self.go(worker)
+
+    def before_s(self, worker: Worker, work: Work) -> float:
+        """What it costs to get to this scope, beside the start of a test server."""
+        return 0.0
+
+    def fly(self, worker: Worker, work: Work, first: int) -> None:
+        """Run the edits of a scope from one on, until one seems to repair or none is left."""
+        if worker.dead or self.over:
+            return
+        before_s, start_tests = (self.before_s(worker, work), 0) if first == 0 else (0.0, 0)
+        if worker.warm != work.program:
+            worker.warm = work.program
+            before_s += self.programs[work.program].start_s
+            start_tests = self.programs[work.program].start_tests
+        space = self.space(work)
+        name = self.programs[work.program].name
+        seconds = before_s
+        for place in range(first, len(space.trials)):
+            seconds += space.trials[place].seconds
+            if self.luck.seems(worker.index, name, work.space, place, space.trials[place].passes):
+                worker.flight = Flight(
+                    work, self.clock.now, first, place + 1, before_s, start_tests, control=False
+                )
+                self.later(worker, seconds, lambda place=place: self._landed(worker, place))  # type: ignore[misc]
+                return
+        until = len(space.trials)
+        worker.flight = Flight(work, self.clock.now, first, until, before_s, start_tests, control=True)
+        self.later(worker, seconds + space.control_s, lambda: self._landed(worker, NEVER))
+
+    def _landed(self, worker: Worker, place: int) -> None:
+        flight = worker.flight
+        if flight is None:
+            return
+        self.settle(worker)
+        if place == NEVER:
+            self.exhausted(worker, flight.work)
+        else:
+            self.found(worker, flight.work, place)
+
+    def settle(self, worker: Worker) -> None:
+        """Count what the agent has run by now, whether it was done or is cut off."""
+        flight, worker.flight = worker.flight, None
+        if flight is None:
+            return
+        elapsed = self.clock.now - flight.since_s
+        worker.busy_s += elapsed
+        spent = flight.before_s
+        if elapsed + 1e-9 < spent:
+            return
+        self.tests += flight.start_tests
+        space = self.space(flight.work)
+        for place in range(flight.first, flight.until):
+            trial = space.trials[place]
+            spent += trial.seconds
+            if elapsed + 1e-9 < spent:
+                return
+            self.tests += trial.tests
+            self._note(worker, flight.work, place, flight.since_s + spent)
+        if flight.control and elapsed + 1e-9 >= spent + space.control_s:
+            self.tests += space.control_tests
+
+    def _note(self, worker: Worker, work: Work, place: int, at_s: float) -> None:
+        key = (work.program, work.space, place)
+        worker.seen.add(key)
+        self._seen[key] = self._seen.get(key, 0) + 1
+        self._log.append((at_s, worker.index, work, place))
+
+    def solve(self, work: Work, trial: int, true: bool = True) -> None:
+        """A program counts as repaired by this edit, truly or not."""
+        if true:
+            self.repaired[work.program] = (work.space, trial)
+        else:
+            self.false.add(work.program)
+        self.decide(work.program)
+
+    def decide(self, program: int) -> None:
+        """Nothing more is to be done about a program."""
+        self.open.discard(program)
+        self._story.append((self.clock.now, self.tests, len(self.repaired)))
+        self.over = not self.open
+
+    def later(self, worker: Worker, seconds: float, then: Action) -> None:
+        """Go on after so many seconds, unless the agent is dead by then."""
+        self.clock.after(seconds, lambda: None if worker.dead else then())
+
+    def die(self, worker: Worker) -> None:
+        """An agent is gone, with what it was doing."""
+        self.settle(worker)
+        worker.dead = True
+        self.idle = [other for other in self.idle if other is not worker]
+        self.bereaved(worker, worker.program)
+
+    def bereaved(self, worker: Worker, program: int) -> None:
+        """What becomes of the program that a dead agent had."""
+        return
+
+    def _outcome(self) -> Outcome:
+        chosen = {
+            program: self.programs[program].spaces[space].trials[trial]
+            for program, (space, trial) in self.repaired.items()
+        }
+        return Outcome(
+            agents=len(self.workers),
+            makespan_s=self.clock.now,
+            tests=self.tests,
+            edits=sum(self._seen.values()),
+            repeated=sum(count - 1 for count in self._seen.values()),
+            saved_tests=self.saved_tests,
+            checks=self.checks,
+            busy_s=sum(worker.busy_s for worker in self.workers),
+            repaired=frozenset(self.programs[program].name for program in chosen),
+            right=frozenset(self.programs[program].name for program, trial in chosen.items() if trial.right),
+            false=frozenset(self.programs[program].name for program in self.false),
+            story=tuple(self._story),
+            log=tuple(self._log),
+        )

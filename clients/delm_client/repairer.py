@@ -9,6 +9,7 @@ search goes on. What it does is told on standard output, one JSON object a line.
 import argparse
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,7 @@ class Repairer:
     async def _rule_out(self, event: ScopeExhausted, scope: str) -> None:
         """Tell peers what need not be tried again."""
         where = f"{event.scope.file}::{event.scope.function}"
+        began = time.monotonic()
         try:
             await self._board.call(
                 "propose_update",
@@ -230,6 +232,7 @@ class Repairer:
                 agent=self.name,
                 run=self._place.run,
             )
+            self._story.tell("ruled_out", scope=scope, call_s=time.monotonic() - began)
         except BoardGone:
             raise
         except BoardError as error:

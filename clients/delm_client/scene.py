@@ -72,11 +72,14 @@ class Scene:
         """How many targets are repaired or given up, as the queue line has it."""
         return min(len(self.targets), self.repaired + task_counts(self.queue_line).get("failed", 0))
 
+    def keep(self, line: dict[str, Any]) -> None:
+        """Keep a line for whoever sums up afterwards."""
+        if line["event"] != "progress":
+            self.told.append(line)
+
     def hear(self, line: dict[str, Any]) -> None:
         """Take in one line that an agent told."""
         view = self.agents[line["agent"]]
-        if line["event"] != "progress":
-            self.told.append(line)
         match line["event"]:
             case "claim":
                 view.name = line["name"]

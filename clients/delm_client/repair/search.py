@@ -150,8 +150,8 @@ def search(
 
     Resuming after a candidate means that it was refused: the search goes on. Closing the iterator ends the
     test server. `skip` is asked once before each scope and `cancelled` before each mutant; both, and
-    `on_progress`, are called in the thread that iterates. The worktree is only read. `harness` makes what runs
-    the tests, for whoever wants to listen. Raises RepairError.
+    `on_progress`, are called in the thread that iterates. The worktree is only read. `harness` makes what
+    runs the tests, for whoever wants to listen. Raises RepairError.
     """
     if target.broken:
         raise ProjectError(f"{target.broken}. Repair that by hand: no test runs that could judge an edit.")

@@ -180,7 +180,7 @@ class Dealer(Queue):
 
 
 class Rounds(Dealer):
-    """An orchestrator in rounds: it gives a program to each worker, waits for the slowest, checks, goes on."""
+    """An orchestrator in rounds: a program for each worker, then it waits for the slowest, and checks."""
 
     name = "central"
 

@@ -1,6 +1,7 @@
-"""Which test first? Tests executed if agents tried first what killed most edits so far, their own or everybody's.
+"""Which test first? Tests executed if agents began with what killed most edits, their own or everybody's.
 
-The recording says of each edit which tests kill it, so any order of tests can be replayed, but for the seconds.
+The recording says of each edit which tests kill it, so any order of tests can be replayed, but for the
+seconds.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ ORDERS = ("fixed", "own", "shared")
 
 
 def executed(program: Program, outcome: Outcome) -> dict[str, int]:
-    """Tests that the edits of one program's run take, by who learns from whom; without controls and starts."""
+    """Tests that the edits of one program's run take, by who learns from whom; no controls, no starts."""
     learnt: dict[tuple[str, int], Counter[int]] = {}
     totals = dict.fromkeys(ORDERS, 0)
     for _, agent, work, place in outcome.log:

@@ -1,7 +1,8 @@
 """A project of faulty programs: those of a benchmark with one fault sown into each, or a project as it is.
 
-Faults are drawn from the same families of edits that the search tries. That flatters how many are repaired, and
-is why whoever shows the count says so. Families are drawn first, so that common edits do not crowd out others.
+Faults are drawn from the same families of edits that the search tries. That flatters how many are repaired,
+and is why whoever shows the count says so. Families are drawn first, so that common edits do not crowd out
+others.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Real runs beside replayed ones: real agents on a real board, as `delm-run demo` has them, on some programs.
 
-The seconds that a call and the gate take are fitted to the runs of one agent; what is replayed for more agents is
+The seconds of calls, gate and tests are fitted to the runs of one agent; what is replayed for more agents is
 then a prediction, which the real runs of more agents can refute.
 """
 
@@ -22,7 +22,7 @@ from delm_client.study.division import Queue
 from delm_client.study.errors import StudyError
 from delm_client.study.luck import Luck
 from delm_client.study.programs import Fault, Place
-from delm_client.study.recording import Program, Suite
+from delm_client.study.recording import Program, Suite, stretched
 from delm_client.study.teams import Costs, Outcome
 
 SHARED_FILES = ("pytest.ini", ".gitignore", "conftest.py")
@@ -43,6 +43,8 @@ class RealRun:
     admitted: tuple[str, ...]
     gate_s: float
     """From proposal to verdict, on average; 0 where there was none."""
+    call_s: float
+    """Of a call of the board, on average: the proposals of `fail` entries."""
     suite_s: float
     finished: bool
 
@@ -148,6 +150,7 @@ def _summed(scene: Scene, agents: int, repeat: int) -> RealRun:
         for line in scene.told
         if line["event"] == "phase" and line["phase"] == "checking" and "edit" in line
     ]
+    calls = [line["call_s"] for line in scene.told if line["event"] == "ruled_out"]
     waited = [_wait(line, verdicts) for line in proposed]
     return RealRun(
         agents=agents,
@@ -159,6 +162,7 @@ def _summed(scene: Scene, agents: int, repeat: int) -> RealRun:
         repaired=sum(line["state"] == "admitted" for line in verdicts),
         admitted=tuple(sorted(line["target"] for line in verdicts if line["state"] == "admitted")),
         gate_s=fmean(waited) if waited else 0.0,
+        call_s=fmean(calls) if calls else 0.0,
         suite_s=scene.before.duration_s,
         finished=scene.run_state == "finished",
     )
@@ -176,37 +180,36 @@ def _wait(proposed: dict[str, Any], verdicts: list[dict[str, Any]]) -> float:
 
 
 def fit(programs: Sequence[Program], runs: Sequence[RealRun], suite: Suite) -> tuple[Costs, Costs]:
-    """What a call and the gate take, from the runs with one agent.
+    """What a call, the gate and a second of tests take, from the runs with one agent.
+
+    Calls and gate are as measured. What remains of the wall time is put down to the tests: what forking them,
+    starting their server and a busy machine cost beside their processor time.
 
     Returns:
         The costs for these programs alone, and for the whole project, whose suite takes longer.
-
-    Whatever is not test time goes into the calls: the fork of a test process, the story, a busy machine.
 
     Raises:
         StudyError: There is no run with one agent.
     """
     alone = [run for run in runs if run.agents == 1]
     if not alone:
-        raise StudyError(
-            "Real runs need one with 1 agent, to which the seconds of calls are fitted: --real 1,2."
-        )
-    costs = Costs(gate_s=fmean(run.gate_s for run in alone), check_s=suite.seconds, call_s=0.0)
-    without_s, with_s = (
-        _replayed(programs, replace(costs, call_s=call_s), 1).makespan_s for call_s in (0.0, 1.0)
-    )
-    call_s = max(0.0, (fmean(run.wall_s for run in alone) - without_s) / (with_s - without_s))
-    costs = replace(costs, call_s=call_s)
-    longer_s = max(0.0, suite.seconds - fmean(run.suite_s for run in alone))
+        raise StudyError("Real runs need one with 1 agent, to which seconds are fitted: --real 1,2.")
+    costs = Costs(call_s=fmean(run.call_s for run in alone), gate_s=fmean(run.gate_s for run in alone))
+    tests_s = _replayed(programs, replace(costs, call_s=0.0, gate_s=0.0), 1).makespan_s
+    others_s = _replayed(programs, costs, 1).makespan_s - tests_s
+    stretch = max(1.0, (fmean(run.wall_s for run in alone) - others_s) / tests_s)
+    costs = replace(costs, stretch=stretch, check_s=stretch * suite.seconds)
+    longer_s = max(0.0, costs.check_s - fmean(run.suite_s for run in alone))
     return costs, replace(costs, gate_s=costs.gate_s + longer_s)
 
 
 def _replayed(programs: Sequence[Program], costs: Costs, agents: int) -> Outcome:
-    return Queue(programs, Luck(0), costs, agents, order=range(len(programs))).run()
+    slower = [stretched(program, costs.stretch, costs.stretch) for program in programs]
+    return Queue(slower, Luck(0), costs, agents, order=range(len(programs))).run()
 
 
 def beside(programs: Sequence[Program], runs: Sequence[RealRun], costs: Costs) -> list[Beside]:
-    """Real and replayed side by side, by number of agents. The board's queue has the order of the programs."""
+    """Real and replayed by number of agents. The board's queue has the order of the programs."""
     found = []
     for agents in sorted({run.agents for run in runs}):
         those = [run for run in runs if run.agents == agents]

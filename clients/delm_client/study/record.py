@@ -28,7 +28,8 @@ from delm_client.study.errors import StudyError
 from delm_client.study.programs import LIMITS, Fault, Place
 from delm_client.study.recording import KILLS, PASSES, UNKNOWN, Program, Space, Suite, Trial, kept, to_line
 
-SLOWEST_S = 600.0
+# Where no place is suspicious, an agent has started and run the tests all the same.
+NOTHING = Space("nothing to try", (), 0, 0.0, whole=False)
 
 
 @dataclass(slots=True)
@@ -179,7 +180,7 @@ def _program(check: Check, target: Target, fault: Fault | None, grader: "_Grader
         tests=len(target.failing) + len(target.passing),
         start_tests=sum(len(run.tests) for run in heard.before),
         start_s=heard.start_s + sum(run.cpu_s for run in heard.before),
-        spaces=tuple(_spaces(heard, right, whole)),
+        spaces=tuple(_spaces(heard, right, whole)) or (NOTHING,),
         held_out=len(fault.held_out) if fault else 0,
         ended=ended,
     )

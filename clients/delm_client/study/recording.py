@@ -1,8 +1,8 @@
-"""What was recorded of each program: every edit of the search, what its tests said, and how long they took."""
+"""What was recorded of each program: every edit of the search, what its tests said, and for how long."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,23 @@ def kept(path: Path) -> list[Program]:
             found.append(from_row(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:
             raise StudyError(
-                f"{path}, line {number} is no recorded program ({error}): delete the line, and it is recorded anew."
+                f"{path}, line {number} is no recorded program ({error}): delete the line, and it is "
+                "recorded anew."
             ) from error
     return found
+
+
+def stretched(program: Program, factor: float, start_factor: float = 1.0) -> Program:
+    """The same program with tests that take so many times as long, and a start that does."""
+    spaces = tuple(
+        replace(
+            space,
+            trials=tuple(replace(trial, seconds=factor * trial.seconds) for trial in space.trials),
+            control_s=factor * space.control_s,
+        )
+        for space in program.spaces
+    )
+    return replace(program, spaces=spaces, start_s=start_factor * program.start_s)
 
 
 def trials(programs: Iterable[Program]) -> int:

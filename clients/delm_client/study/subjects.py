@@ -1,4 +1,4 @@
-"""Exercises as programs that pass their tests, the tests in two halves: one to search with, one to grade with."""
+"""Exercises as programs that pass their tests, which are halved: one to search with, one to grade."""
 
 import ast
 import re

@@ -7,7 +7,7 @@ from delm_client.simulate.sweep import Key, Measures, Row
 from delm_client.study.division import DIVISIONS
 from delm_client.study.kills import ORDERS, executed
 from delm_client.study.luck import Luck, Mistakes
-from delm_client.study.recording import Program, Suite
+from delm_client.study.recording import Program, Suite, stretched
 from delm_client.study.swarm import SWARMS
 from delm_client.study.teams import NEVER, Costs, Outcome
 
@@ -177,7 +177,7 @@ def _search(study: Study, seed: int) -> Iterator[Row]:
 
 def _weight(study: Study, seed: int) -> Iterator[Row]:
     def run(topology: str, x: float) -> tuple[int, Measures]:
-        heavy = replace(study, programs=[_slower(program, x) for program in study.programs])
+        heavy = replace(study, programs=[stretched(program, x) for program in study.programs])
         agents = 1 if topology == "single" else study.plan.team
         return agents, measures([divided(heavy, seed, topology, agents, study.costs)])
 
@@ -185,23 +185,10 @@ def _weight(study: Study, seed: int) -> Iterator[Row]:
     yield from _rows("weight", seed, study.plan.weights, topologies, run)
 
 
-def _slower(program: Program, factor: float) -> Program:
-    """The same program with tests that take so many times as long."""
-    spaces = tuple(
-        replace(
-            space,
-            trials=tuple(replace(trial, seconds=factor * trial.seconds) for trial in space.trials),
-            control_s=factor * space.control_s,
-        )
-        for space in program.spaces
-    )
-    return replace(program, spaces=spaces)
-
-
 def _losses(study: Study, seed: int) -> Iterator[Row]:
     """With tests that are slower than recorded: else agents mostly wait for the gate when they die."""
     luck = Luck(seed)
-    study = replace(study, programs=[_slower(program, LOSSES_WEIGHT) for program in study.programs])
+    study = replace(study, programs=[stretched(program, LOSSES_WEIGHT) for program in study.programs])
     work_s = divided(study, seed, "single", 1, study.costs).makespan_s
 
     def run(topology: str, x: float) -> tuple[int, Measures]:

@@ -1,7 +1,8 @@
 """What every topology has in common: agents that replay recorded scopes, one edit after the other.
 
-Nothing runs here. An agent's time is the recorded time of the tests that it would have run, and what these say
-is what they said. A topology decides who searches which scope, who learns of what, and who checks a repair.
+Nothing runs here. An agent's time is the recorded time of the tests that it would have run, and what these
+say is what they said. A topology decides who searches which scope, who learns of what, and who checks a
+repair.
 """
 
 from abc import ABC, abstractmethod
@@ -24,11 +25,13 @@ class Costs:
     call_s: float = 0.02
     """A call of the board: to claim, to propose, to give up."""
     gate_s: float = 2.0
-    """From a proposed patch to its verdict, one after another: a checkout, the whole suite, the news of it."""
+    """From a proposed patch to its verdict, one after another: a checkout, the suite, the news."""
     check_s: float = 1.0
     """The whole suite, run by an agent or an orchestrator that has no gate."""
     lease_s: float = 30.0
     """Until somebody notices that an agent is gone; as `delm-run demo` has it."""
+    stretch: float = 1.0
+    """Seconds by the clock for a recorded second of tests; in use where programs are `stretched`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ class Team(ABC):
         self.go(worker)
 
     def found(self, worker: Worker, work: Work, trial: int) -> None:
-        """The agent holds an edit for a repair: it runs the whole suite itself, and goes by what that says."""
+        """The agent holds an edit for a repair: it runs the whole suite itself, and goes by that."""
         self.checks += 1
         self.later(worker, self.costs.check_s, lambda: self.judged(worker, work, trial))
 

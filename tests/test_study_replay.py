@@ -157,8 +157,8 @@ def test_without_the_gate_what_an_agent_imagines_stands_and_with_it_the_search_g
     open_, gated = (
         [team([one], Luck(1, imagining), COSTS, 1).run() for one in programs] for team in (OpenClaims, Claims)
     )
-    assert [(one.repaired, one.false) for one in open_] == [(frozenset(), {"a"}), (frozenset(), {"b"})]
-    assert [(one.repaired, one.false) for one in gated] == [({"a"}, frozenset()), (frozenset(), frozenset())]
+    assert [(set(one.repaired), set(one.false)) for one in open_] == [(set(), {"a"}), (set(), {"b"})]
+    assert [(set(one.repaired), set(one.false)) for one in gated] == [({"a"}, set()), (set(), set())]
     assert [one.checks for one in gated] == [3, 1]
 
 

@@ -7,7 +7,7 @@ repair.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
@@ -68,8 +68,6 @@ class Worker:
     flight: Flight | None = None
     dead: bool = False
     busy_s: float = 0.0
-    seen: set[tuple[int, int, int]] = field(default_factory=set)
-    """The edits that it has run: program, scope, place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,28 +230,30 @@ class Team(ABC):
         flight, worker.flight = worker.flight, None
         if flight is None:
             return
-        elapsed = self.clock.now - flight.since_s
-        worker.busy_s += elapsed
-        spent = flight.before_s
-        if elapsed + 1e-9 < spent:
-            return
-        self.tests += flight.start_tests
-        space = self.space(flight.work)
-        for place in range(flight.first, flight.until):
-            trial = space.trials[place]
-            spent += trial.seconds
-            if elapsed + 1e-9 < spent:
-                return
-            self.tests += trial.tests
-            self._note(worker, flight.work, place, flight.since_s + spent)
-        if flight.control and elapsed + 1e-9 >= spent + space.control_s:
-            self.tests += space.control_tests
+        worker.busy_s += self.clock.now - flight.since_s
+        tests, ended = self._by_now(flight)
+        self.tests += tests
+        for place, at_s in enumerate(ended, flight.first):
+            key = (flight.work.program, flight.work.space, place)
+            self._seen[key] = self._seen.get(key, 0) + 1
+            self._log.append((at_s, worker.index, flight.work, place))
 
-    def _note(self, worker: Worker, work: Work, place: int, at_s: float) -> None:
-        key = (work.program, work.space, place)
-        worker.seen.add(key)
-        self._seen[key] = self._seen.get(key, 0) + 1
-        self._log.append((at_s, worker.index, work, place))
+    def _by_now(self, flight: Flight) -> tuple[int, list[float]]:
+        """The tests that were executed, and when each edit that was run ended."""
+        left_s = self.clock.now - flight.since_s + 1e-9 - flight.before_s
+        if left_s < 0:
+            return 0, []
+        space = self.space(flight.work)
+        tests, ended = flight.start_tests, list[float]()
+        for trial in space.trials[flight.first : flight.until]:
+            left_s -= trial.seconds
+            if left_s < 0:
+                return tests, ended
+            tests += trial.tests
+            ended.append(self.clock.now - left_s)
+        if flight.control and left_s >= space.control_s:
+            tests += space.control_tests
+        return tests, ended
 
     def solve(self, work: Work, trial: int, true: bool = True) -> None:
         """A program counts as repaired by this edit, truly or not."""
@@ -266,7 +266,9 @@ class Team(ABC):
     def decide(self, program: int) -> None:
         """Nothing more is to be done about a program."""
         self.open.discard(program)
-        self._story.append((self.clock.now, self.tests, len(self.repaired)))
+        flying = (worker.flight for worker in self.workers)
+        tests = self.tests + sum(self._by_now(flight)[0] for flight in flying if flight is not None)
+        self._story.append((self.clock.now, tests, len(self.repaired)))
         self.over = not self.open
 
     def later(self, worker: Worker, seconds: float, then: Action) -> None:

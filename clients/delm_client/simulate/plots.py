@@ -32,7 +32,14 @@ COLOURS = {
     "delm-strict": "#332288",
 }
 MARKERS = "os^Dv<>PX"
-DASHES = {"full": "-", "windowed": ":", "delta": "--"}
+DASHES = {
+    "full": "-",
+    "windowed": ":",
+    "delta": "--",
+    "own kills": ":",
+    "shared kills": "--",
+    "repairable only": "--",
+}
 
 
 def demand() -> None:

@@ -113,6 +113,8 @@ def _beside(found: Measures, single: Measures, alone: Measures) -> Measures:
     """Ratios with the same seed: over one agent, and over as many that know nothing of each other."""
     if not found["makespan_s"]:
         return found
+    if found.get("repairable_s"):
+        found["faster_repairable"] = alone["repairable_s"] / found["repairable_s"]
     return {
         **found,
         "speed_up": single["makespan_s"] / found["makespan_s"],
@@ -165,6 +167,11 @@ def _search(study: Study, seed: int) -> Iterator[Row]:
         agents = 1 if topology == "single" else int(x)
         outcomes = crowded(bare, seed, topology, agents, free)
         found = measures(outcomes)
+        found["repairable_s"] = sum(
+            outcome.makespan_s
+            for program, outcome in zip(bare.programs, outcomes, strict=True)
+            if program.repairable
+        )
         for order in ORDERS:
             found[f"tests_{order}"] = sum(
                 executed(program, outcome)[order]

@@ -74,9 +74,7 @@ def _programs(study: Study, figures: Figures) -> Iterator[str]:
         f"most of it for the gate: {len(study.programs)} programs, and a gate of {study.costs.gate_s:.1f} s "
         "that takes one patch after another."
     )
-    yield (
-        "Part of what delm-open gains is that nobody runs the suite: the one agent to which speed-ups refer does."
-    )
+    yield ("Part of what delm-open gains is that nobody runs the suite; the one agent of the speed-ups does.")
     yield (
         f"Independent agents execute {_pair(figures.of('independent', most, 'tests'), 1, 0)} tests with "
         f"{most:g} "

@@ -45,13 +45,18 @@ LOST = ("independent", "central", "delm", "delm-silent")
 # Over one agent that needs no board: it runs the suite itself.
 SPED = "Speed-up over one agent"
 VIEWS = (
-    _view("programs-speed-up", "programs", f"{SPED}, a program a task", "times", _all("speed_up", *DIVIDED), log_x=True),
     _view(
-        "programs-time", "programs", "Wall time, a program a task", "s", _all("makespan_s", *DIVIDED), digits=1,
+        "programs-speed-up", "programs", f"{SPED}, a program a task", "times",
+        _all("speed_up", *DIVIDED), log_x=True,
+    ),
+    _view(
+        "programs-time", "programs", "Wall time, a program a task", "s",
+        _all("makespan_s", *DIVIDED), digits=1,
         log_x=True, log_y=True,
     ),
     _view(
-        "programs-tests", "programs", "Tests executed, a program a task", "tests", _all("tests", *DIVIDED), digits=0, log_x=True
+        "programs-tests", "programs", "Tests executed, a program a task", "tests",
+        _all("tests", *DIVIDED), digits=0, log_x=True
     ),
     _view(
         "programs-waiting", "programs", "Agents' time spent waiting", "% of their time",
@@ -66,7 +71,10 @@ VIEWS = (
         "curve", "curve", "Programs repaired by tests executed", "programs",
         _all("repaired", "independent", "central", "delm"), digits=1,
     ),
-    _view("swarm-tests", "swarm", "Tests executed, all on one program", "tests", _all("tests", *CROWDED), digits=0, log_x=True),
+    _view(
+        "swarm-tests", "swarm", "Tests executed, all on one program", "tests",
+        _all("tests", *CROWDED), digits=0, log_x=True,
+    ),
     _view(
         "swarm-saved", "swarm", "Tests saved by shared `fail` entries", "% of all that would be executed",
         _all("saved", "context", "delm"), factor=100, digits=1, log_x=True,
@@ -75,7 +83,10 @@ VIEWS = (
         "swarm-repeated", "swarm", "Edits run that a peer had run", "% of all edits run",
         _all("repeated", *CROWDED), factor=100, digits=0, log_x=True,
     ),
-    _view("swarm-speed-up", "swarm", f"{SPED}, all on one program", "times", _all("speed_up", *CROWDED), log_x=True),
+    _view(
+        "swarm-speed-up", "swarm", f"{SPED}, all on one program", "times",
+        _all("speed_up", *CROWDED), log_x=True,
+    ),
     _view(
         "search-faster", "search", "Speed of the search beside independent agents", "times as fast",
         (
@@ -114,6 +125,12 @@ VIEWS = (
         "mistakes-false", "mistakes", "Programs taken for repaired that are not", "programs",
         _all("false", *MISTAKEN), digits=1,
     ),
-    _view("mistakes-tests", "mistakes", "Tests executed by agents that misjudge", "tests", _all("tests", *MISTAKEN), digits=0),
-    _view("mistakes-time", "mistakes", "Wall time of agents that misjudge", "s", _all("makespan_s", *MISTAKEN), digits=1),
+    _view(
+        "mistakes-tests", "mistakes", "Tests executed by agents that misjudge", "tests",
+        _all("tests", *MISTAKEN), digits=0,
+    ),
+    _view(
+        "mistakes-time", "mistakes", "Wall time of agents that misjudge", "s",
+        _all("makespan_s", *MISTAKEN), digits=1,
+    ),
 )  # fmt: skip

@@ -181,3 +181,27 @@ def test_real_agents_run_the_edits_that_their_replay_runs_and_repair_the_same_pr
     assert alone["replayed"]["wall_s"] == pytest.approx(alone["real"]["wall_s"][0], rel=0.05)
     assert found["costs"]["call_s"] > 0
     assert found["costs"]["gate_s"] > 0
+
+
+@pytest.mark.long
+def test_a_clone_of_quixbugs_has_its_own_faults_and_what_never_ends_is_left_out(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    written = {
+        "python_programs/bitcount.py": "def bitcount(n):\n    while n:\n        pass\n    return 0\n",
+        "python_programs/double.py": "def double(n):\n    return n + 2\n",
+        "correct_python_programs/bitcount.py": "def bitcount(n):\n    return n.bit_count()\n",
+        "correct_python_programs/double.py": "def double(n):\n    return n * 2\n",
+    }
+    for name, call in (("bitcount", "bitcount(3) == 2"), ("double", "double(3) == 6")):
+        test = f"from python_programs.{name} import {name}\n\n\ndef test_it():\n    assert {call}\n"
+        written[f"python_testcases/test_{name}.py"] = test
+    for path, text in written.items():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
+        (clone / path).write_text(text, encoding="utf-8")
+    place = Place(tmp_path / "study")
+    faults = prepare(Wanted("quixbugs", str(clone)), place, lambda text: None)
+    assert {fault.name for fault in faults.values()} == {"quixbugs/double"}
+    assert (place.project / "python_programs/double.py").read_text(encoding="utf-8").endswith("n + 2\n")
+    assert not (place.project / "python_programs/bitcount.py").exists()
+    (double,), _ = record(place, faults, 0, lambda done, of, now: None)
+    assert any("n * 2" in trial.edit for space in double.spaces for trial in space.trials if trial.passes)

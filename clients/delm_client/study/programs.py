@@ -213,36 +213,39 @@ class _Sower:
             held = tuple(name for name in graded.outcomes if name.startswith(f"{next(iter(one.held_out))}::"))
             if not held or set(held) & set(graded.failing):
                 return None
-        if one.faulty:
-            return Fault(one.name, one.program, test) if failing else None
         if failing or not ids:
             return None
-        sown = self._sown(one, ids)
+        sown = self._own(one, ids) if one.faulty else self._sown(one, ids)
         if sown is None:
             return None
-        mutation, text = sown
+        edit, family, text = sown
         for folder in (self._place.project, self._place.graded):
             (folder / one.program).write_bytes(text)
-        return Fault(one.name, one.program, test, str(mutation), mutation.family, held)
+        return Fault(one.name, one.program, test, edit, family, held)
 
-    def _sown(self, one: Subject, ids: list[str]) -> tuple[Mutation, bytes] | None:
+    def _own(self, one: Subject, ids: list[str]) -> tuple[str, str, bytes] | None:
+        """The fault that the program comes with, unless its tests never end."""
+        text = one.faulty.encode()
+        return ("", "", text) if self._fails(one, ids, text) else None
+
+    def _sown(self, one: Subject, ids: list[str]) -> tuple[str, str, bytes] | None:
+        """A fault: what it is, its family, and the faulty program."""
         source = Source(one.program, (self._place.project / one.program).read_bytes())
         by_family: dict[Family, list[Mutation]] = {}
         for mutation in mutations(source):
             if mutation.function != MODULE:
                 by_family.setdefault(mutation.family, []).append(mutation)
-        for _ in range(TRIES):
-            if not by_family:
-                return None
-            found = by_family[self._chance.choice(sorted(by_family))]
-            mutation = self._chance.choice(found)
+        for _ in range(TRIES if by_family else 0):
+            mutation = self._chance.choice(by_family[self._chance.choice(sorted(by_family))])
             edited = mutant(source, mutation)
-            if edited is None:
-                continue
-            run = self._harness.run(ids, file=one.program, source=edited, limits=LIMITS)
-            if run.end is End.COMPLETED and len(run.tests) == len(ids) and not run.passed(ids):
-                return mutation, edited
+            if edited is not None and self._fails(one, ids, edited):
+                return str(mutation), mutation.family, edited
         return None
+
+    def _fails(self, one: Subject, ids: list[str], text: bytes) -> bool:
+        """Whether all tests end with this program, and some fail."""
+        run = self._harness.run(ids, file=one.program, source=text, limits=LIMITS)
+        return run.end is End.COMPLETED and len(run.tests) == len(ids) and not run.passed(ids)
 
 
 def _tests_of(folder: Path) -> Report:

@@ -25,21 +25,20 @@ class Subject:
     """What the search sees."""
     held_out: dict[str, str] = field(repr=False)
     """What it does not; empty where the tests cannot be parted."""
-    faulty: bool = False
-    """Whether the program comes with its fault."""
+    faulty: str = field(default="", repr=False)
+    """The program with the fault that it comes with; empty where one has to be sown."""
 
 
 def subject(exercise: Exercise) -> Subject | None:
     """An exercise as a subject; None for one without solution, or whose tests cannot be read apart."""
     if exercise.benchmark in (Benchmark.HUMANEVAL, Benchmark.MBPP):
         return _single(exercise)
-    if exercise.benchmark is Benchmark.QUIXBUGS:
-        program = next(iter(exercise.files))
-        return Subject(exercise.id, program, dict(exercise.files), dict(exercise.tests), {}, faulty=True)
     if not exercise.solution:
         return None
     program = next(iter(exercise.solution))
-    return Subject(exercise.id, program, {**exercise.files, **exercise.solution}, dict(exercise.tests), {})
+    faulty = exercise.files[program] if exercise.benchmark is Benchmark.QUIXBUGS else ""
+    files = {**exercise.files, **exercise.solution}
+    return Subject(exercise.id, program, files, dict(exercise.tests), {}, faulty)
 
 
 def _single(exercise: Exercise) -> Subject | None:

@@ -73,14 +73,15 @@ def test_nobody_runs_an_edit_twice_and_what_some_edit_repairs_is_repaired(
         outcomes = runs(team, programs, seed, agents)
         for outcome in outcomes:
             by_agent = [(agent, work, place) for _, agent, work, place in outcome.log]
-            assert len(set(by_agent)) == len(by_agent) == outcome.edits
+            assert len(by_agent) == outcome.edits
+            assert len(set(by_agent)) == len(by_agent) or team is Silent  # which tries twice what it gives up
             assert all(0 <= at_s <= outcome.makespan_s + 1e-9 for at_s, *_ in outcome.log)
             assert outcome.busy_s <= agents * outcome.makespan_s + 1e-9
         repairable = {one.name for one in programs if one.repairable}
         assert set().union(*(outcome.repaired for outcome in outcomes)) == repairable
         assert not any(outcome.false for outcome in outcomes)
-        shared_out = team.name not in ("independent", "context", "delm-strict")
-        if shared_out or agents == 1:
+        shared_out = team.name not in ("independent", "context", "delm-strict", "delm-silent")
+        if shared_out or (agents == 1 and team is not Silent):
             assert sum(outcome.repeated for outcome in outcomes) == 0
 
 
@@ -92,6 +93,7 @@ def test_a_team_of_one_does_the_same_edits_in_every_topology() -> None:
                 (work, place) for outcome in runs(team, programs, 3, 1) for _, _, work, place in outcome.log
             )
             for team in teams.values()
+            if team is not Silent
         }
         assert len(alike) == 1
 
@@ -144,9 +146,10 @@ def test_fail_entries_save_what_a_dead_agent_had_ruled_out_and_without_them_it_i
         for team in (Queue, Silent)
     )
     ruled_out = 5  # of 1.125 s each, after a claim and a read
-    assert told.saved_tests == ruled_out * programs[0].spaces[0].tests
+    again = 10 + 1  # scopes of both programs, which are tried once more when they were given up
+    assert told.saved_tests == (ruled_out + again) * programs[0].spaces[0].tests
     assert told.repeated == 0
-    assert silent.repeated == ruled_out
+    assert silent.repeated == ruled_out + again
     assert silent.saved_tests == 0
     assert silent.makespan_s > told.makespan_s > dying[1] + COSTS.lease_s
 

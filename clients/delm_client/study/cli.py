@@ -102,7 +102,7 @@ def repair_study(
         faults = prepare(wanted, place, _tell)
         found, suite = record(place, faults, mutants, lambda done, of, now: _tell(_step(done, of, now)))
         _tell(f"recorded: {len(found)} programs, {trials(found):,} edits")
-        costs, beside = _real(place, faults, found, suite, teams, real_programs, repeats)
+        costs, beside = _real(place, faults, found, suite, teams, real_programs, repeats, mutants)
         costs = replace(
             costs,
             call_s=costs.call_s if call_s is None else call_s,
@@ -126,6 +126,7 @@ def _real(
     teams: Sequence[int],
     count: int,
     repeats: int,
+    mutants: int,
 ) -> tuple[Costs, list[real.Beside]]:
     if not teams:
         assumed = Costs()
@@ -133,7 +134,7 @@ def _real(
             assumed, check_s=suite.seconds, gate_s=suite.seconds + assumed.gate_s - assumed.check_s
         ), []
     some = real.chosen(found, count, whole=not faults)
-    runs = real.run_real(place, faults, some, teams, repeats, _tell)
+    runs = real.run_real(place, faults, some, teams, repeats, mutants, _tell)
     own, whole = real.fit(some, runs, suite)
     return whole, real.beside(some, runs, own)
 

@@ -3,8 +3,9 @@
 Everybody searches a program in the order of the solver, so two agents on one program do the same twice.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 
 from delm_client.study.luck import Luck
 from delm_client.study.recording import Program
@@ -63,6 +64,8 @@ class Queue(Team):
 
     name = "delm"
     shares = True
+    attempts_max = 2
+    """As `delm-run demo` has it: a program that was given up is tried once more, by whoever claims next."""
 
     def __init__(
         self,
@@ -73,15 +76,31 @@ class Queue(Team):
         order: Sequence[int] | None = None,
     ) -> None:
         super().__init__(programs, luck, costs, agents)
-        self.ready = deque(luck.order("agent 0", len(programs)) if order is None else order)
+        queued = luck.order("agent 0", len(programs)) if order is None else order
+        self._place = {program: place for place, program in enumerate(queued)}
+        self._ready = list(enumerate(queued))
+        heapify(self._ready)
+        self._given_up: Counter[int] = Counter()
+
+    def take(self) -> int:
+        """The oldest program of the queue; NEVER when it is empty."""
+        return heappop(self._ready)[1] if self._ready else NEVER
+
+    def put_back(self, program: int) -> None:
+        """Back into its old place."""
+        heappush(self._ready, (self._place[program], program))
 
     def choose(self, worker: Worker) -> Work | None:
-        """The next scope of its program that no `fail` entry rules out, or the head of the queue."""
+        """The next scope of its program that no `fail` entry rules out, or a program from the queue.
+
+        Whoever finds all of them ruled out has started all the same.
+        """
         while True:
-            if worker.program == NEVER:
-                if not self.ready:
+            fresh = worker.program == NEVER
+            if fresh:
+                worker.program, worker.cursor = self.take(), 0
+                if worker.program == NEVER:
                     return None
-                worker.program, worker.cursor = self.ready.popleft(), 0
             spaces = self.programs[worker.program].spaces
             while worker.cursor < len(spaces):
                 place = worker.cursor
@@ -89,22 +108,34 @@ class Queue(Team):
                 if (worker.program, place) not in self.fails:
                     return Work(worker.program, place)
                 self.saved_tests += spaces[place].tests
-            self.decide(worker.program)
-            worker.program = NEVER
+            if fresh:
+                return Work(worker.program, len(spaces) - 1, start_only=True)
+            self.give_up(worker)
             if self.over:
                 return None
 
+    def give_up(self, worker: Worker) -> None:
+        """No edit is left: the program goes back to the queue, or is decided if that was its last attempt."""
+        program, worker.program, worker.warm = worker.program, NEVER, NEVER
+        self._given_up[program] += 1
+        if self._given_up[program] < self.attempts_max:
+            self.put_back(program)
+            self.wake()
+        else:
+            self.decide(program)
+
     def before_s(self, worker: Worker, work: Work) -> float:
         """A claim and a read of the context before a program's first scope."""
-        return 2 * self.costs.call_s if worker.warm != work.program else 0.0
+        return 2 * self.costs.call_s if self.starts(worker, work) else 0.0
 
     def exhausted(self, worker: Worker, work: Work) -> None:
         """Tell peers, then go on; after the last scope, give the task up, which is a call, too."""
         space = self.space(work)
-        if self.shares and space.whole and not any(trial.passes for trial in space.trials):
+        tells = self.shares and not work.start_only
+        if tells and space.whole and not any(trial.passes for trial in space.trials):
             self.fails.add((work.program, work.space))
         last = work.space == len(self.programs[work.program].spaces) - 1
-        self.later(worker, self.costs.call_s * (self.shares + last), lambda: self.go(worker))
+        self.later(worker, self.costs.call_s * (tells + last), lambda: self.go(worker))
 
     def found(self, worker: Worker, work: Work, trial: int) -> None:
         """Propose the patch, and wait for the gate."""
@@ -123,7 +154,7 @@ class Queue(Team):
 
         def expired() -> None:
             if program in self.open:
-                self.ready.appendleft(program)
+                self.put_back(program)
                 self.wake()
 
         self.clock.after(self.costs.lease_s, expired)
@@ -158,6 +189,7 @@ class Dealer(Queue):
 
     name = "central-async"
     shares = False
+    attempts_max = 1
 
     def before_s(self, worker: Worker, work: Work) -> float:
         """Being told costs nothing."""
@@ -196,10 +228,11 @@ class Rounds(Dealer):
         self._round()
 
     def _round(self) -> None:
-        self.ready.extendleft(reversed(self._lost))
+        for program in self._lost:
+            self.put_back(program)
         self._lost.clear()
         alive = [worker for worker in self.workers if not worker.dead]
-        pairs = [(worker, self.ready.popleft()) for worker in alive[: len(self.ready)]]
+        pairs = [(worker, self.take()) for worker in alive[: len(self._ready)]]
         self._left = len(pairs)
         for worker, program in pairs:
             worker.program, worker.cursor = program, 0

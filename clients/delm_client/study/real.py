@@ -69,6 +69,7 @@ def run_real(
     programs: Sequence[Program],
     agents: Sequence[int],
     repeats: int,
+    mutants: int,
     told: Callable[[str], None],
 ) -> list[RealRun]:
     """Let real agents repair these programs; what an earlier study ran is kept.
@@ -85,7 +86,7 @@ def run_real(
             if any((run.agents, run.repeat) == (count, repeat) for run in done):
                 continue
             told(f"real run {repeat} of {repeats} with {count} agents on {len(names)} programs")
-            done.append(_one(place, faults, names, count, repeat))
+            done.append(_one(place, faults, names, count, repeat, mutants))
             rows = {"programs": names, "runs": [asdict(run) for run in done]}
             known.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return [run for run in done if run.agents in agents and run.repeat <= repeats]
@@ -104,13 +105,15 @@ def _kept(known: Path, names: list[str]) -> list[RealRun]:
     return runs if rows["programs"] == names else []
 
 
-def _one(place: Place, faults: dict[str, Fault], names: list[str], agents: int, repeat: int) -> RealRun:
+def _one(
+    place: Place, faults: dict[str, Fault], names: list[str], agents: int, repeat: int, mutants: int
+) -> RealRun:
     source = place.folder / "real-source"
     team = place.folder / "real-team"
     for folder in (source, team):
         shutil.rmtree(folder, ignore_errors=True)
     _subset(place, faults, names, source)
-    wish = Wish(source, CHECK, agents, into=team, timeout_s=TIMEOUT_S)
+    wish = Wish(source, CHECK, agents, into=team, mutants=mutants, timeout_s=TIMEOUT_S)
     try:
         scene = prepare(wish)
         anyio.run(demo.run, wish, scene, _unseen)

@@ -40,6 +40,8 @@ class Work:
 
     program: int
     space: int
+    start_only: bool = False
+    """Whether only the start is paid: every scope is ruled out."""
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class Worker:
 
     index: int
     warm: int = NEVER
-    """The program whose test server it has."""
+    """The program whose test server it has; a new claim of the same program starts a new one."""
     program: int = NEVER
     """The program that it has as its task."""
     cursor: int = 0
@@ -195,15 +197,16 @@ class Team(ABC):
         """Run the edits of a scope from one on, until one seems to repair or none is left."""
         if worker.dead or self.over:
             return
-        before_s, start_tests = (self.before_s(worker, work), 0) if first == 0 else (0.0, 0)
-        if worker.warm != work.program:
+        before_s, start_tests = (self.before_s(worker, work) if first == 0 else 0.0), 0
+        if self.starts(worker, work):
             worker.warm = work.program
             before_s += self.programs[work.program].start_s
             start_tests = self.programs[work.program].start_tests
         space = self.space(work)
+        until = 0 if work.start_only else len(space.trials)
         name = self.programs[work.program].name
         seconds = before_s
-        for place in range(first, len(space.trials)):
+        for place in range(first, until):
             seconds += space.trials[place].seconds
             if self.luck.seems(worker.index, name, work.space, place, space.trials[place].passes):
                 worker.flight = Flight(
@@ -211,9 +214,13 @@ class Team(ABC):
                 )
                 self.later(worker, seconds, lambda place=place: self._landed(worker, place))  # type: ignore[misc]
                 return
-        until = len(space.trials)
-        worker.flight = Flight(work, self.clock.now, first, until, before_s, start_tests, control=True)
-        self.later(worker, seconds + space.control_s, lambda: self._landed(worker, NEVER))
+        control = not work.start_only
+        worker.flight = Flight(work, self.clock.now, first, until, before_s, start_tests, control)
+        self.later(worker, seconds + control * space.control_s, lambda: self._landed(worker, NEVER))
+
+    def starts(self, worker: Worker, work: Work) -> bool:
+        """Whether the agent has to start a test server for this scope."""
+        return worker.warm != work.program
 
     def _landed(self, worker: Worker, place: int) -> None:
         flight = worker.flight

@@ -68,6 +68,10 @@ VIEWS = (
         digits=1, log_x=True,
     ),
     _view(
+        "programs-saved", "programs", "Tests saved by `fail` entries, a program a task",
+        "% of all that would be executed", _all("saved", "delm"), factor=100, digits=1, log_x=True,
+    ),
+    _view(
         "curve", "curve", "Programs repaired by tests executed", "programs",
         _all("repaired", "independent", "central", "delm"), digits=1,
     ),

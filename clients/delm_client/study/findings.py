@@ -83,8 +83,8 @@ def _programs(study: Study, figures: Figures) -> Iterator[str]:
     saved = ", ".join(f"{_pair(figures.of('delm', x, 'saved'), 100)} at {x:g}" for x in figures.xs)
     yield (
         f"`fail` entries save delm this much of its tests, in %: {saved}. The board lets a program that was "
-        "given up be tried once more, and that is what the second attempt would take. Peers never search the same "
-        "program, so there is nothing else to save."
+        "given up be tried once more, and that is what the second attempt would take. Peers never search the "
+        "same program, so there is nothing else to save."
     )
 
 

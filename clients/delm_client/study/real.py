@@ -5,6 +5,7 @@ then a prediction, which the real runs of more agents can refute.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,8 @@ class RealRun:
     """Of a call of the board, on average: the proposals of `fail` entries."""
     suite_s: float
     finished: bool
+    load: float
+    """The machine's load before it began: what others were doing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,12 @@ def _one(
     for folder in (source, team):
         shutil.rmtree(folder, ignore_errors=True)
     _subset(place, faults, names, source)
+    load = os.getloadavg()[0]
     wish = Wish(source, CHECK, agents, into=team, mutants=mutants, timeout_s=TIMEOUT_S)
     try:
         scene = prepare(wish)
         anyio.run(demo.run, wish, scene, _unseen)
-        return _summed(scene, agents, repeat)
+        return _summed(scene, agents, repeat, load)
     finally:
         for folder in (source, team):
             shutil.rmtree(folder, ignore_errors=True)
@@ -140,7 +144,7 @@ def _subset(place: Place, faults: dict[str, Fault], names: list[str], into: Path
     )
 
 
-def _summed(scene: Scene, agents: int, repeat: int) -> RealRun:
+def _summed(scene: Scene, agents: int, repeat: int, load: float) -> RealRun:
     searched = [line for line in scene.told if line["event"] == "searched"]
     verdicts = [line for line in scene.told if line["event"] == "verdict"]
     claims = [line["at"] for line in scene.told if line["event"] == "claim" and line.get("task")]
@@ -168,6 +172,7 @@ def _summed(scene: Scene, agents: int, repeat: int) -> RealRun:
         call_s=fmean(calls) if calls else 0.0,
         suite_s=scene.before.duration_s,
         finished=scene.run_state == "finished",
+        load=load,
     )
 
 
@@ -219,7 +224,7 @@ def beside(programs: Sequence[Program], runs: Sequence[RealRun], costs: Costs) -
         outcome = _replayed(programs, costs, agents)
         real = {
             name: (fmean(values), min(values), max(values))
-            for name in ("tests", "edits", "repaired", "wall_s", "cpu_s", "gate_s")
+            for name in ("tests", "edits", "repaired", "wall_s", "cpu_s", "gate_s", "load")
             if (values := [float(getattr(run, name)) for run in those])
         }
         replayed = {

@@ -151,8 +151,8 @@ def real_grid(report: Report) -> Grid:
     count = report.real[0].programs if report.real else 0
     load = max((one.real["load"][2] for one in report.real), default=0.0)
     heading = (
-        f"Real runs of `delm` on {count} programs and {os.cpu_count()} cores, and their replay; the machine's "
-        f"load before a run was up to {load:.1f}"
+        f"Real runs of `delm` on {count} programs and {os.cpu_count()} cores, and their replay; the "
+        f"machine's load before a run was up to {load:.1f}"
     )
     return Grid(heading, ("agents", "what", "real", "replayed", "replayed - real"), tuple(lines))
 

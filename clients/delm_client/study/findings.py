@@ -54,15 +54,13 @@ def _programs(study: Study, figures: Figures) -> Iterator[str]:
     counts = plausible(study.programs)
     said = (
         f"Of {counts['programs']} programs, {counts['repairable']} have an edit that passes the tests that "
-        "the "
-        "search sees; every topology finds one for each of them."
+        "the search sees; every topology finds one for each of them."
     )
     if counts["graded"]:
         only = counts["graded"] - counts["right_first"]
         said += (
             f" In the solver's order, the first of them fails held-out tests for {only} of "
-            f"{counts['graded']}: "
-            f"only plausible. For {counts['right_some']} some edit passes them, too."
+            f"{counts['graded']}: only plausible. For {counts['right_some']} some edit passes them, too."
         )
     yield said
     for rival in ("independent", "central", "central-async", "delm-silent", "delm-open"):
@@ -70,15 +68,13 @@ def _programs(study: Study, figures: Figures) -> Iterator[str]:
     most = figures.xs[-1]
     yield (
         f"With {most:g} agents, delm's wait {_pair(figures.of('delm', most, 'waiting'), 100, 0)} % of "
-        "their time, "
-        f"most of it for the gate: {len(study.programs)} programs, and a gate of {study.costs.gate_s:.1f} s "
-        "that takes one patch after another."
+        f"their time, most of it for the gate: {len(study.programs)} programs, and a gate of "
+        f"{study.costs.gate_s:.1f} s that takes one patch after another."
     )
     yield ("Part of what delm-open gains is that nobody runs the suite; the one agent of the speed-ups does.")
     yield (
         f"Independent agents execute {_pair(figures.of('independent', most, 'tests'), 1, 0)} tests with "
-        f"{most:g} "
-        f"agents, a queue {_pair(figures.of('delm', most, 'tests'), 1, 0)}."
+        f"{most:g} agents, a queue {_pair(figures.of('delm', most, 'tests'), 1, 0)}."
     )
     saved = ", ".join(f"{_pair(figures.of('delm', x, 'saved'), 100)} at {x:g}" for x in figures.xs)
     yield (
@@ -133,20 +129,19 @@ def _weight(study: Study, figures: Figures) -> Iterator[str]:
 
 def _losses(study: Study, figures: Figures) -> Iterator[str]:
     for x in figures.xs:
-        saved = figures.of("delm", x, "saved")
+        saved = figures.of("delm", x, "saved_more")
         yield (
             f"One of {x:g} agents dies: its `fail` entries save whoever takes over {_pair(saved, 100, 2)} "
-            "% of the "
-            f"tests; the run takes {_pair(figures.of('delm', x, 'longer'), 1, 2)} times as long as without, "
-            f"without `fail` entries {_pair(figures.of('delm-silent', x, 'longer'), 1, 2)}."
+            f"% of the tests; the run takes {_pair(figures.of('delm', x, 'longer'), 1, 2)} times as long "
+            f"as without, without `fail` entries {_pair(figures.of('delm-silent', x, 'longer'), 1, 2)}."
         )
 
 
 def _mistakes(study: Study, figures: Figures) -> Iterator[str]:
     yield (
         "Assumed, not found: an agent takes an edit that repairs for one that does not with this "
-        "probability, "
-        f"and one that does not for one that does {IMAGINED} times more rarely. A check or a peer looks anew."
+        f"probability, and one that does not for one that does {IMAGINED} times more rarely. A check or a "
+        "peer looks anew."
     )
     most = figures.xs[-1]
     for name in ("independent", "delm", "delm-open", "delm-strict"):

@@ -22,23 +22,18 @@ from delm_client.study.views import VIEWS
 TITLE = "Repair without a model, through topologies (replayed)"
 BANNER = (
     "Every edit of every program was run once, by real tests. What follows is replayed from that: no team "
-    "ran, "
-    "except where it says real."
+    "ran, except where it says real."
 )
 LIMITS = (
     "A solver without a model: no tokens, no reading, no reasoning. What it says about coordination holds "
-    "for "
-    "agents that search alike, no more.",
+    "for agents that search alike, no more.",
     "Faults that were sown come from the families of edits that the search tries: that flatters the "
     "repaired count.",
     "Seconds are processor time, as if each agent had a core of its own; a machine with fewer cores is "
-    "slower. "
-    "Calls and the gate have the seconds given below.",
+    "slower. Calls and the gate have the seconds given below.",
     "Independent agents are stopped by a bystander once everything is decided, and orchestrators cost no "
-    "time of "
-    "their own, fail never and see every result: all of it favours them. An agent of DeLM waits for the "
-    "gate; a "
-    "worker of central-async does not.",
+    "time of their own, fail never and see every result: all of it favours them. An agent of DeLM waits "
+    "for the gate; a worker of central-async does not.",
     "Edits of a program that the recording's limit cut off are in nobody's reach.",
     "That an agent misjudges edits is assumed; the recorded outcomes are those of tests that repeat "
     "themselves.",
@@ -69,14 +64,13 @@ def about(report: Report) -> str:
     )
     counts = plausible(study.programs)
     text = (
-        f"{counts['programs']} programs of {wanted.name}, {sown}; {trials(study.programs):,} edits were run, "
-        f"{counts['passing']} of which pass the tests that the search sees. {study.plan.seeds} seeds, the "
-        "same "
-        "draws for every topology; ± and [ ] are 95 % intervals, comparisons are paired by seed. "
-        f"A call of the board takes {1000 * study.costs.call_s:.0f} ms, the gate {study.costs.gate_s:.2f} s, "
-        f"the whole suite ({study.suite.tests} tests) {study.costs.check_s:.2f} s, a second of tests "
-        f"{study.costs.stretch:.2f} s"
-        f"{' (fitted to real runs)' if report.real else ' (calls and gate assumed: --real fits them)'}."
+        f"{counts['programs']} programs of {wanted.name}, {sown}; {trials(study.programs):,} edits were "
+        f"run, {counts['passing']} of which pass the tests that the search sees. {study.plan.seeds} seeds, "
+        "the same draws for every topology; ± and [ ] are 95 % intervals, comparisons are paired by seed. "
+        f"A call of the board takes {1000 * study.costs.call_s:.0f} ms, the gate {study.costs.gate_s:.2f} "
+        f"s, the whole suite ({study.suite.tests} tests) {study.costs.check_s:.2f} s, a second of tests "
+        f"{study.costs.stretch:.2f} "
+        f"s{' (fitted to real runs)' if report.real else ' (calls and gate assumed: --real fits them)'}."
     )
     if study.plan.seeds < 20:
         text += " Fewer than 20 seeds: a look, not a result."

@@ -207,6 +207,8 @@ def _losses(study: Study, seed: int) -> Iterator[Row]:
         found = measures([divided(study, seed, topology, agents, study.costs, dies)])
         found["longer"] = found["makespan_s"] / usual["makespan_s"]
         found["more_tests"] = found["tests"] - usual["tests"]
+        more = found["saved_tests"] - usual["saved_tests"]
+        found["saved_more"] = more / (found["tests"] + found["saved_tests"])
         return agents, found
 
     several = [agents for agents in study.plan.agents if agents > 1]

@@ -139,13 +139,7 @@ class Queue(Team):
 
     def found(self, worker: Worker, work: Work, trial: int) -> None:
         """Propose the patch, and wait for the gate."""
-        self.checks += 1
-
-        def proposed() -> None:
-            # The server checks whether the author lives or not.
-            self.checker.ask(self.costs.gate_s, lambda: self.judged(worker, work, trial))
-
-        self.later(worker, self.costs.call_s, proposed)
+        self.gate(worker, work, trial)
 
     def bereaved(self, worker: Worker, program: int) -> None:
         """Its lease ends by itself, and the program is claimed again."""

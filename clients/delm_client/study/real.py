@@ -232,6 +232,7 @@ def beside(programs: Sequence[Program], runs: Sequence[RealRun], costs: Costs) -
             "edits": float(outcome.edits),
             "repaired": float(len(outcome.repaired)),
             "wall_s": outcome.makespan_s,
+            "gate_s": outcome.gated_s / outcome.checks if outcome.checks else 0.0,
         }
         found.append(Beside(agents, len(those), len(programs), real, replayed, fitted=agents == 1))
     return found

@@ -20,6 +20,8 @@ from delm_client.study.sweep import PARTS, Study
 from delm_client.study.views import VIEWS
 
 TITLE = "Repair without a model, through topologies (replayed)"
+SECONDS = (("wall_s", "s"), ("gate_s", "s"))
+WORDS = {"wall_s": "wall time", "gate_s": "proposal to verdict"}
 BANNER = (
     "Every edit of every program was run once, by real tests. What follows is replayed from that: no team "
     "ran, except where it says real."
@@ -129,14 +131,15 @@ def real_grid(report: Report) -> Grid:
     """Real and replayed side by side."""
     lines = []
     for one in report.real:
-        for name, unit in (("repaired", "programs"), ("edits", "edits"), ("tests", "tests"), ("wall_s", "s")):
+        for name, unit in (("repaired", "programs"), ("edits", "edits"), ("tests", "tests"), *SECONDS):
             mean, low, high = one.real[name]
-            digits = 1 if name == "wall_s" else 0
-            note = "fitted" if one.fitted and name == "wall_s" else f"{_off(one.replayed[name], mean):+.1f} %"
+            timed = (name, unit) in SECONDS
+            digits = 1 if timed else 0
+            note = "fitted" if one.fitted and timed else f"{_off(one.replayed[name], mean):+.1f} %"
             lines.append(
                 (
                     str(one.agents),
-                    f"{name.removesuffix('_s')}, {unit}",
+                    f"{WORDS.get(name, name)}, {unit}",
                     f"{mean:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f}, {one.repeats} runs)",
                     f"{one.replayed[name]:,.{digits}f}",
                     note,

@@ -115,12 +115,7 @@ class Claims(Team):
 
     def found(self, worker: Worker, work: Work, trial: int) -> None:
         """Propose the patch, and wait for the gate."""
-        self.checks += 1
-
-        def proposed() -> None:
-            self.checker.ask(self.costs.gate_s, lambda: self.judged(worker, work, trial))
-
-        self.later(worker, self.costs.call_s, proposed)
+        self.gate(worker, work, trial)
 
 
 class OpenClaims(Claims):

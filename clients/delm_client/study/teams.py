@@ -85,6 +85,8 @@ class Outcome:
     saved_tests: int
     """Tests of the scopes that were skipped because a peer's `fail` entry rules them out."""
     checks: int
+    gated_s: float
+    """From proposal to verdict, summed over the patches that went through a gate."""
     busy_s: float
     repaired: frozenset[str]
     right: frozenset[str]
@@ -117,6 +119,7 @@ class Team(ABC):
         self.false: set[int] = set()
         self.over = False
         self.checks = self.tests = self.saved_tests = 0
+        self.gated_s = 0.0
         self._seen: dict[tuple[int, int, int], int] = {}
         self._story: list[tuple[float, int, int]] = []
         self._log: list[tuple[float, int, Work, int]] = []
@@ -136,6 +139,17 @@ class Team(ABC):
         """The agent holds an edit for a repair: it runs the whole suite itself, and goes by that."""
         self.checks += 1
         self.later(worker, self.costs.check_s, lambda: self.judged(worker, work, trial))
+
+    def gate(self, worker: Worker, work: Work, trial: int) -> None:
+        """Propose a patch. The server checks one after another, and whether the author lives or not."""
+        self.checks += 1
+        since_s = self.clock.now
+
+        def judged() -> None:
+            self.gated_s += self.clock.now - since_s
+            self.judged(worker, work, trial)
+
+        self.later(worker, self.costs.call_s, lambda: self.checker.ask(self.costs.gate_s, judged))
 
     def judged(self, worker: Worker, work: Work, trial: int) -> None:
         """The suite has spoken: the program is repaired, or the search goes on behind the edit."""
@@ -306,6 +320,7 @@ class Team(ABC):
             repeated=sum(count - 1 for count in self._seen.values()),
             saved_tests=self.saved_tests,
             checks=self.checks,
+            gated_s=self.gated_s,
             busy_s=sum(worker.busy_s for worker in self.workers),
             repaired=frozenset(self.programs[program].name for program in chosen),
             right=frozenset(self.programs[program].name for program, trial in chosen.items() if trial.right),

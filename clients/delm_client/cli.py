@@ -24,6 +24,8 @@ from delm_client.scene import Scene
 from delm_client.session import BoardError
 from delm_client.simulate.cli import HELP as SIMULATE_HELP
 from delm_client.simulate.cli import simulate
+from delm_client.study.cli import HELP as STUDY_HELP
+from delm_client.study.cli import repair_study
 from delm_client.team import cli as teams
 from delm_client.words import innermost, plural
 
@@ -188,6 +190,7 @@ async def _show(scene: Scene, *, picture: Picture) -> None:
 
 
 app.command(help=SIMULATE_HELP)(simulate)
+app.command("repair-study", help=STUDY_HELP)(repair_study)
 
 
 def main() -> None:

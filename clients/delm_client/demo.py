@@ -83,7 +83,9 @@ async def listen(scene: Scene, label: str, process: Process) -> None:
             *lines, rest = (rest + text).split("\n")
             for line in lines:
                 try:
-                    scene.hear(json.loads(line))
+                    told = json.loads(line)
+                    scene.hear(told)
+                    scene.keep(told)
                 except (ValueError, KeyError, TypeError):
                     scene.notes.append(f"{label} printed: {line[:200]}")
     code = await process.wait()

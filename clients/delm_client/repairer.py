@@ -9,7 +9,8 @@ search goes on. What it does is told on standard output, one JSON object a line.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from delm_client.repair import (
     Budget,
     Candidate,
     Check,
+    Counts,
     Finished,
     Reason,
     RepairError,
@@ -173,6 +175,7 @@ class Repairer:
         ruled_out = {entry["scope"] for entry in await self._entries("fail")}
         self._story.phase("working", target=target.name, ruled_out=len(ruled_out))
         blobs: dict[str, str] = {}
+        counts = Counts()
 
         def scope_name(scope: Scope) -> str:
             if scope.file not in blobs:
@@ -190,6 +193,7 @@ class Repairer:
         try:
             while True:
                 event = await anyio.to_thread.run_sync(next, found)
+                counts = event.counts
                 if isinstance(event, ScopeExhausted) and not event.candidates:
                     await self._rule_out(event, scope_name(event.scope))
                 elif isinstance(event, Candidate):
@@ -200,6 +204,7 @@ class Repairer:
                     await self._ended(event, target, lease)
                     return False
         finally:
+            self._story.tell("searched", target=target.name, **asdict(counts))
             close = getattr(found, "close", None)
             if close is not None:
                 await anyio.to_thread.run_sync(close)
@@ -207,6 +212,7 @@ class Repairer:
     async def _rule_out(self, event: ScopeExhausted, scope: str) -> None:
         """Tell peers what need not be tried again."""
         where = f"{event.scope.file}::{event.scope.function}"
+        began = time.monotonic()
         try:
             await self._board.call(
                 "propose_update",
@@ -226,6 +232,7 @@ class Repairer:
                 agent=self.name,
                 run=self._place.run,
             )
+            self._story.tell("ruled_out", scope=scope, call_s=time.monotonic() - began)
         except BoardGone:
             raise
         except BoardError as error:

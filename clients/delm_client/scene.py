@@ -58,6 +58,8 @@ class Scene:
     version: int = 0
     run_state: str = "open"
     started: float = field(default_factory=time.monotonic)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Every line of every agent, but for the many on progress."""
 
     @property
     def repaired(self) -> int:
@@ -69,6 +71,11 @@ class Scene:
     def decided(self) -> int:
         """How many targets are repaired or given up, as the queue line has it."""
         return min(len(self.targets), self.repaired + task_counts(self.queue_line).get("failed", 0))
+
+    def keep(self, line: dict[str, Any]) -> None:
+        """Keep a line for whoever sums up afterwards."""
+        if line["event"] != "progress":
+            self.told.append(line)
 
     def hear(self, line: dict[str, Any]) -> None:
         """Take in one line that an agent told."""

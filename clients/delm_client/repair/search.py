@@ -144,18 +144,20 @@ def search(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
     budget: Budget | None = None,
+    harness: Callable[[Check, Path], Harness] = lambda check, root: Harness(check, root=root),
 ) -> Generator[Event, None, None]:
     """Yield candidates and exhausted scopes, most suspicious first, and `Finished` at the end.
 
     Resuming after a candidate means that it was refused: the search goes on. Closing the iterator ends the
     test server. `skip` is asked once before each scope and `cancelled` before each mutant; both, and
-    `on_progress`, are called in the thread that iterates. The worktree is only read. Raises RepairError.
+    `on_progress`, are called in the thread that iterates. The worktree is only read. `harness` makes what
+    runs the tests, for whoever wants to listen. Raises RepairError.
     """
     if target.broken:
         raise ProjectError(f"{target.broken}. Repair that by hand: no test runs that could judge an edit.")
-    with Harness(check, root=worktree) as harness:
+    with harness(check, worktree) as running:
         yield from _Search(
-            worktree, target, harness, skip, on_progress, cancelled, budget or Budget()
+            worktree, target, running, skip, on_progress, cancelled, budget or Budget()
         ).events()
 
 

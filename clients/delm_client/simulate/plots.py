@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from delm_client import pictures
 from delm_client.pictures import MARKERS
 from delm_client.simulate.errors import SimulationError
-from delm_client.simulate.parts import PARTS
 from delm_client.simulate.sweep import Cell
 from delm_client.simulate.views import Column, View, by_place, xs
 
@@ -26,8 +25,20 @@ COLOURS = {
     "central-hierarchical": "#882255",
     "delm": "#0072b2",
     "delm-open": "#56b4e9",
+    # Of replays only (delm_client.study).
+    "context": "#009e73",
+    "central-async": "#e69f00",
+    "delm-silent": "#882255",
+    "delm-strict": "#332288",
 }
-DASHES = {"full": "-", "windowed": ":", "delta": "--"}
+DASHES = {
+    "full": "-",
+    "windowed": ":",
+    "delta": "--",
+    "own kills": ":",
+    "shared kills": "--",
+    "repairable only": "--",
+}
 
 
 def demand() -> None:
@@ -70,7 +81,7 @@ def _lines(axes: "Axes", view: View, cells: Sequence[Cell]) -> None:
         low = [figure.low * view.factor for _, figure in points]
         high = [figure.high * view.factor for _, figure in points]
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set_xlabel(PARTS[view.part].x)
+    axes.set_xlabel(view.x)
     axes.set_ylabel(view.unit)
     if view.log_x:
         axes.set_xscale("log")

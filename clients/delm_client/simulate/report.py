@@ -165,7 +165,7 @@ def markdown(report: Report) -> str:
                 lines += [
                     f"![{view.heading}](plots/{view.name}.svg)",
                     "",
-                    *_pipes(grid(view, report.cells)),
+                    *pipes(grid(view, report.cells)),
                     "",
                 ]
     lines += ["## What this does not show", "", *(f"* {text}" for text in LIMITS), ""]
@@ -183,9 +183,10 @@ def assumed(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _pipes(table: Grid) -> list[str]:
-    lines = [table.head, ("---",) * len(table.head), *table.lines]
-    return [f"**{table.heading}**", "", *("| " + " | ".join(line) + " |" for line in lines)]
+def pipes(shown: Grid) -> list[str]:
+    """A table in Markdown."""
+    lines = [shown.head, ("---",) * len(shown.head), *shown.lines]
+    return [f"**{shown.heading}**", "", *("| " + " | ".join(line) + " |" for line in lines)]
 
 
 def html(report: Report, pictures: dict[str, str]) -> str:
@@ -197,12 +198,12 @@ def html(report: Report, pictures: dict[str, str]) -> str:
         f"<p>{told}</p>",
     ]
     for part, said in report.findings.items():
-        body += [f"<h2>{escape(PARTS[part].question)} (simulated)</h2>", _bullets(said)]
+        body += [f"<h2>{escape(PARTS[part].question)} (simulated)</h2>", bullets(said)]
         for view in report.views:
             if view.part == part:
-                body += [f"<figure>{pictures[view.name]}</figure>", _table(grid(view, report.cells))]
-    body += ["<h2>What this does not show</h2>", _bullets(LIMITS), "<h2>Assumptions</h2>"]
-    body.append(_table(Grid("Assumptions", ("assumption", "value"), tuple(assumed(report.study)))))
+                body += [f"<figure>{pictures[view.name]}</figure>", table(grid(view, report.cells))]
+    body += ["<h2>What this does not show</h2>", bullets(LIMITS), "<h2>Assumptions</h2>"]
+    body.append(table(Grid("Assumptions", ("assumption", "value"), tuple(assumed(report.study)))))
     head = f'<meta charset="utf-8"><title>{TITLE}</title><style>{STYLE}</style>'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
@@ -211,13 +212,16 @@ def html(report: Report, pictures: dict[str, str]) -> str:
     )
 
 
-def _bullets(texts: Sequence[str]) -> str:
+def bullets(texts: Sequence[str]) -> str:
+    """A list in HTML."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def _table(table: Grid) -> str:
+def table(shown: Grid) -> str:
+    """A table in HTML."""
+
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    lines = "".join(line(cells, "td") for cells in table.lines)
-    return f"<p><b>{escape(table.heading)}</b></p><table>{line(table.head, 'th')}{lines}</table>"
+    lines = "".join(line(cells, "td") for cells in shown.lines)
+    return f"<p><b>{escape(shown.heading)}</b></p><table>{line(shown.head, 'th')}{lines}</table>"

@@ -32,11 +32,18 @@ class View:
     log_x: bool = False
     log_y: bool = False
     bars: bool = False
+    says: str = "simulated"  # what every heading tells of how the figures came about
+    bottom: str = ""  # what the horizontal axis shows, where it is not what the part of a simulation sweeps
 
     @property
     def heading(self) -> str:
         """The title, saying what it is."""
-        return f"{self.title} (simulated)"
+        return f"{self.title} ({self.says})"
+
+    @property
+    def x(self) -> str:
+        """What the horizontal axis shows."""
+        return self.bottom or PARTS[self.part].x
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def grid(view: View, cells: Sequence[Cell]) -> Grid:
     for x in xs(view, cells):
         texts = [_text(found.get((column, x)), view) for column in view.columns]
         lines.append((x if isinstance(x, str) else f"{x:,.4g}" if x < 1000 else f"{x:,.0f}", *texts))
-    head = (PARTS[view.part].x, *(column.label for column in view.columns))
+    head = (view.x, *(column.label for column in view.columns))
     return Grid(f"{view.heading}, {view.unit}", head, tuple(lines))
 
 

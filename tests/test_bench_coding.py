@@ -16,9 +16,11 @@ from delm_client.git import git
 from tests.bench_coding import DONE, SECRET, acting, coder, exercises, knows, only, program, solved
 from tests.bench_model import calls, command, found
 
+LONG = pytest.mark.long
+
 
 @pytest.mark.parametrize(
-    "topology", [pytest.param("single", marks=pytest.mark.long), "independent", "central"]
+    "topology", [pytest.param("single", marks=LONG), pytest.param("independent", marks=LONG), "central"]
 )
 def test_a_team_is_right_where_its_submission_passes_the_hidden_tests(topology: str, tmp_path: Path) -> None:
     data, folder = exercises(tmp_path, "double", "triple"), tmp_path / "run"
@@ -85,15 +87,22 @@ def test_an_agent_that_never_says_done_is_stopped_and_its_change_counts(tmp_path
     with scripted(acting(write, {"action": "list"})) as model:
         words = ("--topology", "single", "--steps", "3")
         results = solved(exercises(tmp_path, "double"), tmp_path / "run", model, *words)
-        words = ("--topology", "single", "--item-calls", "2")
-        capped = solved(exercises(tmp_path, "double"), tmp_path / "capped", model, *words)
     assert (results["overall"]["right"], results["spent"]["calls"]) == (1, 3)
     assert only(tmp_path / "run")["submissions"][0]["ended"] == ["the step limit is reached"]
     assert "End with `done` now" in calls(tmp_path / "run")[-1]["prompt"]
-    assert (capped["overall"]["right"], capped["spent"]["calls"]) == (1, 2)
-    assert "calls limit of the item" in str(only(tmp_path / "capped")["ended"])
 
 
+@LONG
+@pytest.mark.parametrize(("topology", "at"), [("single", 3), ("central", 5), ("delm", 5)])
+def test_what_is_there_when_a_cap_ends_an_item_is_submitted(topology: str, at: int, tmp_path: Path) -> None:
+    with coder(knows("double")) as model:
+        words = ("--topology", topology, "-n", "1", "--item-calls", str(at))
+        results = solved(exercises(tmp_path, "double"), tmp_path / "run", model, *words)
+    assert (results["overall"]["right"], results["spent"]["calls"]) == (1, at)
+    assert "calls limit of the item" in str(only(tmp_path / "run")["ended"])
+
+
+@LONG
 def test_tests_that_could_not_be_run_are_no_wrong_answer_and_run_again(tmp_path: Path) -> None:
     data, folder, ready = exercises(tmp_path, "double", "triple"), tmp_path / "run", [False]
 

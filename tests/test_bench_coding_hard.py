@@ -19,7 +19,7 @@ from tests.bench_model import calls, command, every, found
 from tests.test_bench_exercises import exercism_clone, mbpp_row, quixbugs_clone
 
 pytestmark = pytest.mark.long
-TROUBLES = ("429", "500", "malformed", "empty", "silent", "drop")
+TROUBLES = ("late", "429", "500", "malformed", "empty", "silent", "drop")
 TOPOLOGIES = ("single", "independent", "central", "delm")
 
 
@@ -27,7 +27,8 @@ TOPOLOGIES = ("single", "independent", "central", "delm")
 def test_a_model_that_fails_every_fifth_call_loses_no_exercise(topology: str, tmp_path: Path) -> None:
     data = exercises(tmp_path, "double", "triple")
     with coder(knows("double", "triple"), every(5, *TROUBLES)) as model:
-        results = solved(data, tmp_path / "run", model, "--topology", topology, "-n", "2")
+        words = ("--topology", topology, "-n", "2", "--call-timeout", "5")
+        results = solved(data, tmp_path / "run", model, *words)
     assert results["overall"]["right"] == results["overall"]["total"] == 2
     assert len(model.asked) > results["spent"]["calls"]
 
@@ -76,6 +77,7 @@ def test_the_shown_tests_keep_a_wrong_patch_out_of_head_and_peers_hear_of_it(tmp
         words = ("-n", "1", "--tests", "shown")
         refused = solved(data, tmp_path / "standard", model, *words)
         merged = solved(data, tmp_path / "open", model, *words, "--policy", "open")
+    assert refused["habits"]["tests"] == "shown"
     assert refused["outcomes"] == {"empty": 1}
     assert only(tmp_path / "standard")["board"]["proposed"] == {"fail told": 1, "patch rejected": 3}
     assert only(tmp_path / "standard")["submissions"][0]["outcome"] == "failed"
@@ -120,20 +122,32 @@ def test_a_team_divides_its_work_anew_until_it_is_solved(tmp_path: Path) -> None
     assert only(tmp_path / "central")["ended"] == "agent-2 was submitted"
 
 
-def test_programs_of_quixbugs_are_repaired_and_one_that_hangs_is_stopped(tmp_path: Path) -> None:
+def _repaired(prompt: str) -> Mapping[str, str]:
+    if "python_programs/gcd.py" in prompt:
+        return {
+            "python_programs/gcd.py": "def gcd(a, b):\n    return a if b == 0 else gcd(b, a % b)\n",
+        }
+    return {"python_programs/walk.py": "import time\n\n\ndef walk(node):\n    time.sleep(600)\n"}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_program_of_quixbugs_is_repaired_in_every_topology(topology: str, tmp_path: Path) -> None:
     clone = quixbugs_clone(tmp_path / "QuixBugs")
+    (clone / "python_testcases/test_walk.py").unlink()
+    with coder(_repaired) as model:
+        words = ("--topology", topology, "-n", "2")
+        results = solved(clone, tmp_path / "run", model, *words, benchmark="quixbugs")
+    assert results["outcomes"] == {"passed": 1}
+    assert all("load_json_testcases" not in line["prompt"] for line in calls(tmp_path / "run"))
 
-    def known(prompt: str) -> Mapping[str, str]:
-        if "gcd" in prompt:
-            correct = clone / "correct_python_programs/gcd.py"
-            return {"python_programs/gcd.py": correct.read_text()}
-        return {}
 
-    with coder(known) as model:
-        words = ("--topology", "single", "--tests", "shown", "--tests-seconds", "2")
+def test_a_program_that_hangs_is_stopped_and_wrong(tmp_path: Path) -> None:
+    clone = quixbugs_clone(tmp_path / "QuixBugs")
+    with coder(_repaired) as model:
+        words = ("--topology", "single", "--tests", "shown", "--tests-seconds", "6")
         results = solved(clone, tmp_path / "run", model, *words, benchmark="quixbugs")
         assert results["outcomes"] == {"passed": 1, "timed_out": 1}
-        assert any("did not end within 2 s" in line["prompt"] for line in calls(tmp_path / "run"))
+        assert any("did not end within 6 s" in line["prompt"] for line in calls(tmp_path / "run"))
         # The data are a folder: what is in it is watched, too.
         (clone / "python_programs/walk.py").write_text("def walk(node):\n    return node\n")
         changed = command("bench", "--resume", tmp_path / "run")

@@ -18,7 +18,7 @@ from typing import Any
 import anyio.to_thread
 
 from delm_client.bench.board import BoardAgent, head_on
-from delm_client.bench.coding.coder import Coder, Counts, Desk, Report, cut
+from delm_client.bench.coding.coder import CHARACTERS_PER_TOKEN, Coder, Counts, Desk, Report, cut
 from delm_client.bench.coding.lead import Lead
 from delm_client.bench.coding.workspace import Worktree, difference
 from delm_client.bench.forms import Ask
@@ -96,7 +96,11 @@ class Programmer(BoardAgent):
         coder = await self._coder(task, earlier)
         while True:
             report = await coder.work()
-            answer = await self._propose(report, lease)
+            commit = await anyio.to_thread.run_sync(self._tree.commit, report.gist)
+            if report.ended != "done" and commit == self._tree.base:
+                await self.leave(lease, "fail", f"Nothing was changed or found: {report.ended}.")
+                return
+            answer = await self._propose(report, commit, lease)
             if answer["state"] != "rejected":
                 return
             earlier.append(" ".join(answer["reasons"]))
@@ -122,9 +126,8 @@ class Programmer(BoardAgent):
     async def _head(self) -> str:
         return await head_on(self.board, self._site.base, self.name)
 
-    async def _propose(self, report: Report, lease: str) -> dict[str, Any]:
-        """Commit what was changed and propose it; what changed nothing is proposed as what was found."""
-        commit = await anyio.to_thread.run_sync(self._tree.commit, report.gist)
+    async def _propose(self, report: Report, commit: str, lease: str) -> dict[str, Any]:
+        """Propose a commit as a patch; what changed nothing is proposed as what was found."""
         changed = commit != self._tree.base
         if changed:
             self.thread.patch = await anyio.to_thread.run_sync(
@@ -135,7 +138,7 @@ class Programmer(BoardAgent):
         call = {
             "lease": lease,
             "kind": kind,
-            "gist": self._gist(report.gist),
+            "gist": report.gist if report.ended == "done" else f"{report.gist} It is commit {commit[:12]}.",
             "summary": report.summary,
             "scope": report.scope if kind == "fail" else "",
             "evidence": evidence or self._seen_in(report, self._tree.base),
@@ -159,8 +162,11 @@ class Programmer(BoardAgent):
             await self.board.call("update_task", lease=lease, action="renew")
         return answer
 
-    def _gist(self, gist: str) -> str:
-        return cut(gist, 4 * self._site.desk.habits.gist_tokens) if len(gist) > 2000 else gist
+    def _short(self, gist: str) -> str:
+        """A gist of the harness's own making, which no model could mend."""
+        line = " ".join(gist.split())
+        most = CHARACTERS_PER_TOKEN * self._site.desk.habits.gist_tokens
+        return line if len(line) <= most else f"{line[: most - 4]} ..."
 
     def _seen_in(self, report: Report, commit: str) -> list[dict[str, str]]:
         """What shows a finding: lines of files at a commit, else what was run, else what is said."""
@@ -182,7 +188,7 @@ class Programmer(BoardAgent):
             await self.board.call(
                 "propose_update",
                 kind="fail",
-                gist=self._gist(f"The board refused this change: {report.gist}"),
+                gist=self._short(f"The board refused this change: {report.gist}"),
                 scope=cut(report.gist, 400),
                 evidence=[{"type": "artifact", "ref": "refusal", "text": cut(reasons, EVIDENCE_MAX)}],
                 agent=self.name,
@@ -210,7 +216,7 @@ class Programmer(BoardAgent):
             "propose_update",
             lease=lease,
             kind="answer",
-            gist=self._gist(given.answer.strip() or (f"Head is {head[:12]}." if change else NO_CHANGE)),
+            gist=self._short(given.answer.strip() or (f"Head is {head[:12]}." if change else NO_CHANGE)),
             derived_from=live[-PARENTS_MAX:],
             base_version=self.seen,
             completes=True,

@@ -69,7 +69,7 @@ class Habits:
 class Quote(BaseModel):
     """Lines of a file."""
 
-    path: str = Field(min_length=1, max_length=500)
+    path: str = Field(min_length=1, max_length=400)
     text: str = Field(min_length=1, max_length=4000)
 
 

@@ -114,7 +114,7 @@ def gathered(scene: Scene, why: str) -> Outcome:
         team = next(filter(None, patches), "")
     else:
         team = patches[0]
-    return Outcome(team, why, patches, agents=tuple({"ended": why} for _ in patches))
+    return Outcome(team, why, patches, agents=tuple({"ended": [why]} for _ in patches))
 
 
 # -- single and independent ------------------------------------------------------------------------

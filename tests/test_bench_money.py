@@ -61,6 +61,7 @@ def test_a_price_that_nobody_knows_stays_unknown(tmp_path: Path) -> None:
 def test_intervals_and_tests_are_those_of_the_textbooks() -> None:
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
+    assert all(wilson(0, total)[0] == 0.0 and wilson(total, total)[1] == 1.0 for total in range(1, 50))
     assert mcnemar(1, 5) == pytest.approx(14 / 64)
     assert mcnemar(3, 3) == mcnemar(0, 0) == 1.0
     low, high = bootstrap([1.0] * 8 + [0.0] * 8)

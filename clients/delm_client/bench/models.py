@@ -47,7 +47,10 @@ class ModelRefused(BenchError):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD for a million tokens, as the user says; for endpoints that no price list knows."""
+    """USD for a million tokens, as the user says; for endpoints that no price list knows.
+
+    What is written into a cache counts as input.
+    """
 
     input: float
     cached: float

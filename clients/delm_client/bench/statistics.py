@@ -16,7 +16,8 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     rate, square = right / total, Z95 * Z95
     middle = (rate + square / (2 * total)) / (1 + square / total)
     half = Z95 * math.sqrt(rate * (1 - rate) / total + square / (4 * total * total)) / (1 + square / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The rate is inside; at 0 and 1, rounding would leave it a hair outside.
+    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
 
 
 def tally(rights: Iterable[bool]) -> dict[str, Any]:

@@ -160,8 +160,9 @@ async def _central(ground: Ground) -> Outcome:
     named = dict(zip(ground.names, patches, strict=True))
     # An orchestrator that names nobody submits the first change that there is.
     team = named[chosen] if chosen else next(filter(None, patches), "")
-    ended = f"{chosen} was submitted" if chosen else "the orchestrator submitted none"
-    return Outcome(team, ended, patches, agents=tuple(each.as_json() for each in counts.values()))
+    ended = "answered" if chosen else "the orchestrator submitted none"
+    agents = tuple({**each.as_json(), "submitted": name == chosen} for name, each in counts.items())
+    return Outcome(team, ended, patches, agents=agents)
 
 
 async def _round(

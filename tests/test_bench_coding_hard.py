@@ -83,6 +83,7 @@ def test_the_shown_tests_keep_a_wrong_patch_out_of_head_and_peers_hear_of_it(tmp
     gate = json.loads(command("report", tmp_path / "standard", "--json").stdout)["gate"]
     assert gate["told"]["stats"]["proposals"]["refused"]["command"] >= 2
     assert gate["mending"]["calls"] > 0
+    assert refused["habits"]["tests"] == "shown"
     assert refused["outcomes"] == {"empty": 1}
     assert only(tmp_path / "standard")["board"]["proposed"] == {"fail told": 1, "patch rejected": 3}
     assert only(tmp_path / "standard")["submissions"][0]["outcome"] == "failed"

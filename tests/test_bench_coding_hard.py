@@ -77,6 +77,12 @@ def test_the_shown_tests_keep_a_wrong_patch_out_of_head_and_peers_hear_of_it(tmp
         words = ("-n", "1", "--tests", "shown")
         refused = solved(data, tmp_path / "standard", model, *words)
         merged = solved(data, tmp_path / "open", model, *words, "--policy", "open")
+    compared = command("compare", tmp_path / "standard", tmp_path / "open").output
+    assert "A delm x1, tests shown" in compared
+    assert "B delm x1, open, tests shown" in compared
+    gate = json.loads(command("report", tmp_path / "standard", "--json").stdout)["gate"]
+    assert gate["told"]["stats"]["proposals"]["refused"]["command"] >= 2
+    assert gate["mending"]["calls"] > 0
     assert refused["habits"]["tests"] == "shown"
     assert refused["outcomes"] == {"empty": 1}
     assert only(tmp_path / "standard")["board"]["proposed"] == {"fail told": 1, "patch rejected": 3}

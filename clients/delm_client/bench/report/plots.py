@@ -13,6 +13,7 @@ from delm_client.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = ["available", "bubbles", "context", "gate", "growth", "scatter", "speed_up"]
@@ -56,6 +57,7 @@ def context(run: Run) -> tuple[Picture, ...]:
             below[0].step(*zip(*steps, strict=True), where="post", color=FRESH)
             below[0].set_ylabel("admitted")
             below[0].set_ylim(0, 1.15 * len(steps))
+            _whole(below[0].yaxis)
         axes.set_xlim(left=0)
         (below[0] if below else axes).set_xlabel("seconds since the item's first call")
         _legend(figure, axes)
@@ -79,8 +81,6 @@ def gate(source: Source, stats: Row) -> tuple[Picture, ...]:
         return ()
     if not bars:
         return ()
-    from matplotlib.ticker import MaxNLocator
-
     heading = "What became of what agents proposed"
     with style(adapts=True):
         figure, (axes, *_) = _figure(heading, [source], height=1.6 + 0.34 * len(bars))
@@ -93,7 +93,7 @@ def gate(source: Source, stats: Row) -> tuple[Picture, ...]:
         axes.invert_yaxis()
         axes.margins(x=0.1)
         axes.set_xlabel("entries")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _whole(axes.xaxis)
         told = "; ".join(f"{name}: {count}" for name, count, _ in bars)
         return (Picture("gate", heading, told, svg(figure)),)
 
@@ -308,6 +308,13 @@ def _name(text: str) -> str:
 def _counts(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+
+
+def _whole(axis: "Axis") -> None:
+    """Ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _legend(figure: "Figure", axes: "Axes") -> None:

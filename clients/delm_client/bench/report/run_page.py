@@ -36,7 +36,7 @@ LEGEND = (
     ("waiting", "no call under way: waiting, or at the board or its tools"),
 )
 GONE = (("gone", "has made the first tasks"),)
-DECIDED = (("admitted", "its note was admitted"), ("refused", "refused"))
+DECIDED = (("admitted", "its entry was admitted"), ("refused", "refused"))
 TROUBLES = (
     ("cut_off", "cut off", "the reply reached --max-tokens"),
     ("silent", "empty reply", ""),

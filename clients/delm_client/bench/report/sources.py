@@ -37,9 +37,15 @@ class Source:
     seeds: Mapping[str, Any]
 
     @property
+    def tests(self) -> str:
+        """`tests shown`, or hidden, where the benchmark knows that; else nothing."""
+        return f"tests {self.habits['tests']}" if "tests" in self.habits else ""
+
+    @property
     def kind(self) -> str:
-        """The topology, with the policy where it is not the usual one: `delm, open`."""
-        return self.topology if self.policy in ("none", "standard") else f"{self.topology}, {self.policy}"
+        """The topology with what else tells runs apart: `delm, open`, `single, tests shown`."""
+        gate = "" if self.policy in ("none", "standard") else self.policy
+        return ", ".join(filter(None, (self.topology, gate, self.tests)))
 
     @property
     def team(self) -> str:
@@ -49,8 +55,8 @@ class Source:
     @property
     def short(self) -> str:
         """What fits beside a plot."""
-        tests = f", tests {self.habits['tests']}" if "tests" in self.habits else ""
-        team = f"{self.topology} x{self.agents}, policy {self.policy}{tests}"
+        team = f"{self.topology} x{self.agents}, policy {self.policy}"
+        team += f", {self.tests}" if self.tests else ""
         return f"{self.model}, {team}, {self.date[:16]}, {self.folder}"
 
     @property

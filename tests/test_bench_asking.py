@@ -2,6 +2,7 @@
 without a model."""
 
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from math import log
@@ -13,6 +14,7 @@ import pytest
 from delm_client.bench.longbench.data import load
 from delm_client.bench.longbench.floors import bm25, by_bm25
 from delm_client.bench.models import Model, Wanted
+from delm_client.bench.policies import Chosen, written
 from delm_client.bench.prefixes import LEAST, Prefixes
 from delm_client.bench.scripted import Scripted, scripted
 from tests.bench_model import calls, command, questions, ran
@@ -70,6 +72,28 @@ def test_a_chain_of_thought_takes_the_two_official_calls(tmp_path: Path) -> None
     refused = command("bench", "--cot", "--model", "scripted:reader", "--topology", "single")
     assert refused.exit_code == 2
     assert "--topology direct" in refused.output
+
+
+def test_a_policy_of_the_users_keeps_what_it_says_and_its_judges_instructions(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine" / "judge.md").write_text("Be strict.", encoding="utf-8")
+    file = tmp_path / "mine" / "own.toml"
+    file.write_text(
+        'preset = "open"\n[limits]\nmax_rounds = 9\n[judge]\nmodel = "openai:x"\nprompt = "judge.md"\n',
+        encoding="utf-8",
+    )
+    Chosen("open", file).keep(tmp_path / "run")
+    file.unlink()
+    text = written(tmp_path / "run", "open", "own.toml", {"limits": {"max_rounds": 3, "max_attempts": 1}})
+    facts = tomllib.loads(text)
+    assert facts["limits"] == {"max_rounds": 9, "max_attempts": 1}
+    assert Path(facts["judge"]["prompt"]).read_text(encoding="utf-8") == "Be strict."
+    assert Path(facts["judge"]["prompt"]).is_absolute()
+    assert tomllib.loads(written(tmp_path, "strict", "", {"limits": {"max_rounds": 3}})) == {
+        "preset": "strict",
+        "limits": {"max_rounds": 3},
+    }
 
 
 def test_bm25_is_the_formula_of_the_textbooks() -> None:

@@ -19,7 +19,7 @@ from tests.bench_model import calls, command, every, found
 from tests.test_bench_exercises import exercism_clone, mbpp_row, quixbugs_clone
 
 pytestmark = pytest.mark.long
-TROUBLES = ("429", "500", "malformed", "empty", "silent", "drop")
+TROUBLES = ("late", "429", "500", "malformed", "empty", "silent", "drop")
 TOPOLOGIES = ("single", "independent", "central", "delm")
 
 
@@ -27,7 +27,8 @@ TOPOLOGIES = ("single", "independent", "central", "delm")
 def test_a_model_that_fails_every_fifth_call_loses_no_exercise(topology: str, tmp_path: Path) -> None:
     data = exercises(tmp_path, "double", "triple")
     with coder(knows("double", "triple"), every(5, *TROUBLES)) as model:
-        results = solved(data, tmp_path / "run", model, "--topology", topology, "-n", "2")
+        words = ("--topology", topology, "-n", "2", "--call-timeout", "5")
+        results = solved(data, tmp_path / "run", model, *words)
     assert results["overall"]["right"] == results["overall"]["total"] == 2
     assert len(model.asked) > results["spent"]["calls"]
 
@@ -76,6 +77,8 @@ def test_the_shown_tests_keep_a_wrong_patch_out_of_head_and_peers_hear_of_it(tmp
         words = ("-n", "1", "--tests", "shown")
         refused = solved(data, tmp_path / "standard", model, *words)
         merged = solved(data, tmp_path / "open", model, *words, "--policy", "open")
+    compared = command("compare", tmp_path / "standard", tmp_path / "open").output
+    assert compared.count("shown") == 2
     assert refused["outcomes"] == {"empty": 1}
     assert only(tmp_path / "standard")["board"]["proposed"] == {"fail told": 1, "patch rejected": 3}
     assert only(tmp_path / "standard")["submissions"][0]["outcome"] == "failed"

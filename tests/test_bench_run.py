@@ -1,6 +1,7 @@
 """Benchmark runs end to end, with a scripted model over real HTTP: nothing here is about real models."""
 
 import json
+import os
 import sys
 import tomllib
 from dataclasses import asdict
@@ -137,8 +138,8 @@ def test_a_cap_on_an_item_ends_it_and_a_cap_on_the_run_stops_it_until_it_is_rais
         (["--run-cost", "1"], "No price of scripted:reader is known"),
         (["--price", "cheap"], "not INPUT/CACHED/OUTPUT"),
         (["--policy", "lax"], "open, standard, strict, or a TOML file"),
-        (["--policy", "nowhere.toml"], "nowhere.toml cannot be read"),
-        (["--policy", "data.jsonl.toml"], "is not TOML"),
+        pytest.param(["--policy", "nowhere.toml"], "nowhere.toml cannot be read", marks=pytest.mark.long),
+        pytest.param(["--policy", "data.jsonl.toml"], "is not TOML", marks=pytest.mark.long),
         (["--policy", "wrong.toml"], "there is no such setting"),
         (["--data", "nowhere.json"], "does not exist"),
         (["--data", "empty.json"], "is empty"),
@@ -162,14 +163,15 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.long
 def test_a_policy_from_a_file_holds_for_the_whole_run_whatever_becomes_of_the_file(tmp_path: Path) -> None:
     data, folder, mine = questions(tmp_path, "AB"), tmp_path / "run", tmp_path / "mine.toml"
     mine.write_text(
         'preset = "strict"  # but for facts\n[fact]\nchecks = ["novel", "quotes"]\n'
-        "[answer]\nchecks = []\n[limits]\ngist_tokens = 77\n",
+        "[answer]\nchecks = []\n[limits]\ngist_tokens = 77\ndecide_grace_s = 0\n",
         encoding="utf-8",
     )
-    words = ("--model", "scripted:reader", "-n", "2", "--policy", mine, "--at-once", "1", *CHUNK)
+    words = ("--model", "scripted:reader", "-n", "1", "--policy", mine, "--at-once", "1", *CHUNK)
     command("bench", "--data", data, "--into", folder, "--run-calls", "7", *words)
     mine.write_text('preset = "open"\n', encoding="utf-8")
     again = command("bench", "--resume", folder, "--run-calls", "100")
@@ -179,7 +181,10 @@ def test_a_policy_from_a_file_holds_for_the_whole_run_whatever_becomes_of_the_fi
     for attempt in folder.glob("boards/*/*"):
         policy = tomllib.loads((attempt / "policy.toml").read_text(encoding="utf-8"))
         assert (policy["preset"], policy["fact"]) == ("strict", {"checks": ["novel", "quotes"]})
-        assert policy["limits"] == {"gist_tokens": 77, "max_rounds": 3, "max_attempts": 1}
+        assert policy["limits"] == {
+            **{"gist_tokens": 77, "decide_grace_s": 0},  # the file's own, and the harness's
+            **{"max_rounds": 3, "max_attempts": 1},
+        }
 
 
 def test_a_folder_holds_any_id_and_forgives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
@@ -214,6 +219,26 @@ def test_a_model_that_is_not_there_stops_the_run_with_a_word(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "There is no openai:nobody there" in result.output
     assert not (tmp_path / "run" / "items").exists()
+
+
+def test_a_full_disk_stops_a_run_before_more_is_paid_for_and_loses_nothing(tmp_path: Path) -> None:
+    data, folder = questions(tmp_path, "ABCDA"), tmp_path / "run"
+    words = ("--data", data, "--into", folder, "--topology", "direct", "--at-once", "1")
+    with scripted() as model:
+        named = ("--model", "openai:any", "--base-url", model.openai_url)
+        assert command("bench", *words, *named, "--run-calls", "1").exit_code == 1
+        first = len(model.asked)
+        full = folder / "items" / f".q2.json.{os.getpid()}"  # what is written before it is put in place
+        full.symlink_to("/dev/full")
+        stopped = command("bench", "--resume", folder)
+        said = stopped.output.replace("\n", " ")
+        assert stopped.exit_code == 1
+        assert len(model.asked) <= first + 2, "the next item was under way at most"
+        assert "No space left on device. What is finished is kept; go on with" in said
+        assert not full.is_symlink(), "nothing half-written is left"
+        again = command("bench", "--resume", folder)
+    assert again.exit_code == 0, again.output
+    assert (found(folder)["overall"]["right"], item(folder, "q1")["attempt"]) == (5, 1)
 
 
 def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_more(

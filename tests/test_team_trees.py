@@ -1,18 +1,22 @@
 """What agents do to their worktrees, and launchers that are killed: no work is lost and nothing is left."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import httpx2
 import psutil
 import pytest
 
 from delm_client.git import GitError
 from delm_client.team import worktrees
 from delm_client.team.folder import Folder, choose, teams
+from delm_client.team.hosting import hosting
 from delm_client.team.prepare import clear_unopened, located, open_team
 from delm_client.team.processes import MARK, end, end_leftovers
 from delm_client.team.record import TeamFacts
@@ -195,6 +199,33 @@ async def test_a_team_that_ends_by_an_error_knows_what_the_board_has(small: Scen
         team.record.close()
     assert team.last["run"] == "mend"
     assert team.last["tasks"] == {"ready": 1}
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_who_is_started_while_the_server_is_down_waits_until_it_answers(
+    small: Scene, found: Repository
+) -> None:
+    folder = Folder(small.team_folder)
+    folder.make()
+    wish = Wish("goal", (Member("a-1", "cmd", "true"),))
+    with anyio.fail_after(PATIENCE_S):
+        team = await open_team(wish, found, "mend")
+        team.record.open()
+        async with hosting("http", team.owner, "mend", team.labels, team.record, team.pids) as host:
+            await host.ready()
+            gone = anyio.Event()
+            team.record.listeners.append(lambda _: gone.set())
+            os.kill(team.pids.by_name["server"], signal.SIGKILL)
+            await gone.wait()  # it is told that the server ended
+            with anyio.move_on_after(0.1) as at_once:
+                await host.ready()
+            assert at_once.cancelled_caught
+            await host.ready()
+            async with httpx2.AsyncClient() as http:
+                answer = await http.get(host.server("a-1").url.replace("/mcp", "/healthz"))
+            assert answer.status_code == 200
+        team.record.close()
 
 
 # -- what agents start -----------------------------------------------------------------------------

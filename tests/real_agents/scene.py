@@ -122,7 +122,7 @@ class BoardServer:
         assert started.stderr is not None
         lines = BufferedByteReceiveStream(started.stderr)
         match = None
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             while match is None:
                 line = await lines.receive_until(b"\n", 10_000)
                 match = re.search(r"http://127\.0\.0\.1:(\d+)/mcp", line.decode())

@@ -59,7 +59,7 @@ async def test_an_agent_makes_a_patch_that_is_admitted(ground: Path, name: str) 
         board_server(place) as server,
         started(name, place, model, over_http(server.url)) as agent,
     ):
-        await ended([agent], within_s=120)
+        await ended([agent], within_s=300)
     status = place.status()
     assert status["state"] == "finished", (status, agent.errors)
     (patch,) = [row for row in place.exported() if row["type"] == "entry" and row["kind"] == "patch"]
@@ -90,7 +90,7 @@ async def attempted(ground: Path, name: str, permissions: Permissions) -> tuple[
         scripted_model(in_order(READ, EDIT, *COMMIT, OUTSIDE, BOARD)) as model,
         started(name, place, model, over_stdio(place, name, f"{name}-1"), permissions=permissions) as agent,
     ):
-        await ended([agent], within_s=120)
+        await ended([agent], within_s=300)
     steps = max((said.steps for said in model.seen.values()), key=len)
     assert [step.action.name for step in steps][-1] == "claim_task", (steps, agent.errors)
     assert "return x * 3" in steps[0].output, "it may always read"
@@ -128,7 +128,7 @@ async def test_a_model_that_cannot_be_reached_is_told(ground: Path, name: str) -
     place = opened(ground)
     nowhere = f"http://127.0.0.1:{closed_port()}"
     async with started(name, place, nowhere, over_stdio(place, name, f"{name}-1")) as agent:
-        await agent.until(lambda told: bool(told.of(Faulted)), within_s=90)
+        await agent.until(lambda told: bool(told.of(Faulted)), within_s=240)
     text = agent.of(Faulted)[0].text
     assert text.strip()
     assert "{" not in text, "it is for people"
@@ -139,7 +139,7 @@ async def test_a_key_that_is_refused_is_told(ground: Path, name: str) -> None:
     async with scripted_model() as model:
         model.refusal = "The key is not valid."
         async with started(name, place, model, over_stdio(place, name, f"{name}-1")) as agent:
-            await agent.until(lambda told: bool(told.of(Faulted)), within_s=90)
+            await agent.until(lambda told: bool(told.of(Faulted)), within_s=240)
     text = agent.of(Faulted)[0].text
     assert "401" in text or model.refusal in text
     assert "{" not in text, "it is for people"
@@ -149,6 +149,6 @@ async def test_a_board_that_cannot_be_reached_is_told(ground: Path, name: str) -
     place = opened(ground)
     server = Server(url=f"http://127.0.0.1:{closed_port()}/mcp")
     async with scripted_model() as model, started(name, place, model, server) as agent:
-        await ended([agent], within_s=120)
+        await ended([agent], within_s=300)
     assert agent.of(Connected)
     assert not any(event.ok for event in agent.of(Connected))

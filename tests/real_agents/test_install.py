@@ -38,7 +38,7 @@ async def test_an_agent_joins_through_the_entry_that_was_installed(name: str, gr
     async with scripted_model(claims_once) as model:
         variables = {**users_own(name, home, model.url), "GEMINI_CLI_TRUST_WORKSPACE": "true"}
         delm("install", name, "--yes", cwd=scene.repository, HOME=str(home), XDG_STATE_HOME="")
-        with anyio.fail_after(240):
+        with anyio.fail_after(480):
             done = await anyio.run_process(
                 [str(CLIENTS / name), *HEADLESS[name]],
                 cwd=scene.repository,

@@ -23,7 +23,7 @@ from tests.team_scene import BIN, Launched
 
 BROKEN, PLAIN = 4, 2
 CLIENTS = {"claude", "codex"}
-WITHIN_S = 240
+WITHIN_S = 480
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("installed")]
 
 

@@ -38,7 +38,7 @@ def told(home: Path, program: str, *words: str | Path, said: str = "") -> str:
         input=said,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -135,7 +135,7 @@ async def test_an_agent_that_stops_early_is_kept_at_work_until_the_run_is_done(
     async with scripted_model(lazy) as model:
         home = ground / "home"
         seat = Seat(scene, home, users_own(name, home, model.url))
-        with anyio.fail_after(240):
+        with anyio.fail_after(480):
             await WAYS[name](seat, hooks)
     state = json.loads(delm("status", "--json", cwd=scene.repository).stdout)["runs"][0]
     if hooks:

@@ -34,9 +34,9 @@ from delm_client.bench.subjects import JudgedLater, Team, Topology
 from delm_client.bench.swebench.plugs import Environment, Judging, chosen
 
 CODING = "Items that are solved by changing files"
-out = Console()
-err = Console(stderr=True)
 SWEBENCH = "SWE-bench"
+out = Console(emoji=False)  # or `openai:x:` would become one
+err = Console(stderr=True, emoji=False)
 
 BENCH_HELP = "\n\n".join(
     [
@@ -329,6 +329,12 @@ def _run(folder: Folder, job: jobs.Job, model: Model) -> bool:
         stopped = f"Stopped: {error}."
     except ModelRefused as error:
         stopped = f"Stopped: {error}"
+    except OSError as error:
+        # Such as a full disk: no results can be written either, and they can be made anew at any time.
+        where = error.filename or folder.path
+        stopped = f"Stopped: {where}: {error.strerror or error}."
+        err.print(f"{stopped} {_go_on(folder)}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         stopped = "Stopped."
         folder.save("results.json", results(folder))

@@ -135,4 +135,5 @@ def _figure(value: float, sign: str = "") -> str:
 
 
 def _named(side: Mapping[str, Any]) -> str:
-    return f"{side['topology']} x{side['agents']}, gate {side['policy']}\n{side['model']}"
+    tests = f", tests {side['habits']['tests']}" if "tests" in side["habits"] else ""
+    return f"{side['topology']} x{side['agents']}, gate {side['policy']}{tests}\n{side['model']}"

@@ -62,7 +62,8 @@ def chosen(wish: str) -> Chosen:
         try:
             told(Path(folder), *words, board=Path(folder) / "board.db")
         except BoardError as error:
-            raise BenchError(f"--policy: {error}") from None
+            said = " ".join(str(error).removeprefix("`delm-mcp init` failed: error ").split())
+            raise BenchError(f"--policy: {said.replace(' hint ', ' ')}") from None
     facts = tomllib.loads(file.read_text(encoding="utf-8"))
     return Chosen(str(facts.get("preset", "standard")), file)
 

@@ -35,6 +35,7 @@ def results(folder: Folder) -> dict[str, Any]:
         "topology": folder.config["plan"]["topology"],
         "agents": folder.config["plan"]["agents"],
         "policy": folder.config["plan"]["policy"],
+        "habits": folder.config["plan"]["habits"],
         "asked": len(folder.config["items"]),
         "could_not_be_run": {item["id"]: item["ended"] for item in broken},
         "overall": tally(item["right"] for item in done),
@@ -118,6 +119,8 @@ def _show_open(out: Console, found: Mapping[str, Any]) -> None:
 
 def _show_own(out: Console, found: Mapping[str, Any]) -> None:
     """What only some benchmarks have."""
+    if "tests" in found["habits"]:
+        out.print(f"tests {found['habits']['tests']} (--tests)", highlight=False)
     if found.get("outcomes"):
         counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["outcomes"].items())
         out.print(f"submissions of the team: {counted}", highlight=False)

@@ -1,5 +1,6 @@
 """Runs the items of a benchmark through one topology: several at once, within caps, and resumable."""
 
+import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,8 @@ from delm_client.git import GitError
 from delm_client.session import BoardError
 
 DONE, BROKEN = "done", "broken"
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Whatever is asked of the model now would be paid for and lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ async def run(
     Raises:
         OverLimit: A cap of the whole run is reached; what was under way is not counted, and run on resume.
         ModelRefused: No call can work.
+        OSError: Nothing can be kept any more, such as on a full disk.
     """
     ready = {key: item for key, item in folder.items().items() if item["state"] == DONE}
     meter = Meter(plan.run_caps, "the run", spent=folder.spending())
@@ -108,7 +112,7 @@ async def run(
         async with model, anyio.create_task_group() as group:
             for item in left:
                 group.start_soon(one, item)
-    except* (OverLimit, ModelRefused) as errors:
+    except* (OverLimit, ModelRefused, OSError) as errors:
         failure = bottom(errors)
     else:
         return progress
@@ -205,6 +209,8 @@ def bottom(error: BaseException) -> BaseException:
 
 
 def _stops(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in UNWRITABLE
     return isinstance(error, ModelRefused) or (isinstance(error, OverLimit) and error.whole_run)
 
 

@@ -9,6 +9,7 @@ programmer is in `coding/scripted.py`.
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -148,6 +149,15 @@ def _counted(asked: Request, text: str) -> Usage:
     return Usage(given, int(given * CACHED_SHARE), len(text) // CHARACTERS_PER_TOKEN + 1)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has left, such as one that was interrupted, is nothing to tell."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def scripted(
     script: Script = reader, trouble: Callable[[int], str] = lambda _: "", name: str = NAME
@@ -175,8 +185,7 @@ def scripted(
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     model.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -20,6 +20,7 @@ from delm_mcp.board.checking import Checker
 from delm_mcp.board.examining import Examiner
 from delm_mcp.board.ids import RandomIds
 from delm_mcp.board.runs import Opening
+from delm_mcp.board.verifying import Opinion
 from delm_mcp.checks.gitrepo import GitRepo
 from delm_mcp.checks.runner import Wish, make_runner
 from delm_mcp.domain.model import Caller, Command, EntryId, Evidence, Kind, Principal, Role, RunId
@@ -162,6 +163,18 @@ async def test_a_patch_that_mends_a_test_moves_the_head_and_a_ref_shows_it(tmp_p
         assert await shop.head() == commit
         await shop.board.checker._publish_head(RunId(shop.run), "")
         assert git(shop.folder, "rev-parse", f"refs/delm/{shop.run}/head") == commit
+
+
+async def test_a_ref_shows_the_head_that_the_last_vote_of_a_peer_moved(tmp_path: Path) -> None:
+    strict = build({"preset": "strict", "command": {"fail_at_base": "note"}})
+    passing = Command("check", (sys.executable, "-c", "pass"), 60.0)
+    async with opened_shop(tmp_path, policy=strict, named=(passing,), answer_wait_s=0.2) as shop:
+        commit, claim, _ = shop.commit({"prices.py": NET}), await shop.hold(ADA), await shop.hold(BOB)
+        assert (await shop.propose(ADA, claim, commit)).state == "pending"
+        cyd, vote = Caller(Principal("cyd")), Opinion("E1", "pass", "It is so, I ran it.")
+        judging = await shop.board.claim_task(cyd, run=shop.run, wait_s=20)
+        assert (await shop.board.verify(cyd, vote, lease=judging.lease)).state == "admitted"
+        assert await shop.head() == git(shop.folder, "rev-parse", f"refs/delm/{shop.run}/head") == commit
 
 
 async def test_patches_from_two_agents_are_merged_and_both_stand_in_the_result(tmp_path: Path) -> None:

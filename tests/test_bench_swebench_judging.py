@@ -14,15 +14,16 @@ from delm_client.bench.errors import PlugError
 from delm_client.bench.items import Instance
 from delm_client.bench.swebench import data
 from delm_client.bench.swebench.checkouts import Checkouts
+from delm_client.bench.swebench.docker import DockerHarness
 from delm_client.bench.swebench.grading import TEAM, Verdicts, judge_left, predictions_file, write_predictions
 from delm_client.bench.swebench.images import Images
 from delm_client.bench.swebench.local import LocalSandbox
-from delm_client.bench.swebench.outcomes import Judged, Outcome
+from delm_client.bench.swebench.outcomes import Judged, Outcome, log_folder
 from delm_client.bench.swebench.parses import broken
 from delm_client.bench.swebench.testbeds import DockerTestbed, LocalTestbed
 from delm_client.git import git
 from tests.bench_data import real
-from tests.swebench_scene import Scene, needs_bubblewrap, scene, stand_in
+from tests.swebench_scene import Scene, harness_stand_in, needs_bubblewrap, program, scene, stand_in
 
 
 def local(given: Scene, folder: Path, by: str) -> LocalSandbox:
@@ -144,6 +145,23 @@ def test_what_an_agent_runs_locally_gets_a_copy_and_no_network(tmp_path: Path) -
     assert git(work, "status", "--porcelain") == "M calc.py"
     with pytest.raises(PlugError, match=r"No Python environment is named for owner/project@1\.0"):
         LocalTestbed({}).run(issue, work, "true")
+
+
+def test_the_harness_tries_again_what_its_own_report_says_is_broken(tmp_path: Path) -> None:
+    instances = scene(tmp_path, "add", "times").instances
+    write_predictions(tmp_path, {TEAM: {each.id: each.patch for each in instances}}, "m")
+    harness_python = harness_stand_in(tmp_path / "harness")
+    docker = program(tmp_path / "docker", "echo 28")
+    harness = DockerHarness("d", tmp_path / "judging", "run", python=harness_python, docker=docker)
+    reports = []
+    for each, broke in zip(instances, (False, True), strict=True):
+        logs = log_folder(tmp_path / "judging", "run", "m") / each.id
+        logs.mkdir(parents=True)
+        reports.append(logs / "report.json")
+        reports[-1].write_text(json.dumps({each.id: {"resolved": not broke, "infra_failure": broke}}))
+    judged = harness.judge(instances, predictions_file(tmp_path, TEAM))
+    assert [each.outcome for each in judged.values()] == [Outcome.RESOLVED, Outcome.UNRESOLVED]
+    assert [report.exists() for report in reports] == [True, False]
 
 
 def test_only_what_a_patch_made_unparsable_is_told(tmp_path: Path) -> None:

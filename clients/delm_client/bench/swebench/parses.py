@@ -27,7 +27,7 @@ def _wrong(text: bytes) -> str | None:
     try:
         ast.parse(text)
     except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
+        return f"line {error.lineno or 1}: {error.msg}"
     except ValueError as error:  # such as a null byte
         return f"line 1: {error}"
     return None

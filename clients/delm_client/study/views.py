@@ -78,7 +78,8 @@ VIEWS = (
         _all("tests", *CROWDED), digits=0, log_x=True,
     ),
     _view(
-        "swarm-saved", "swarm", "Tests saved by shared `fail` entries, all on one program", "% of all that would be executed",
+        "swarm-saved", "swarm", "Tests saved by shared `fail` entries, all on one program",
+        "% of all that would be executed",
         _all("saved", "context", "delm"), factor=100, digits=1, log_x=True,
     ),
     _view(

@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_replay_and_another_seed_another() -> None:
     study = Study(
         drawn(1), Suite(10, 1.0), COSTS, Plan(agents=(1, 3), seeds=2, weights=(1, 5), missed=(0, 0.2))
     )
-    first, again = replay(study, lambda: None), replay(study, lambda: None)
+    first, again = replay(study, lambda seed: None), replay(study, lambda seed: None)
     assert first == again
     assert {row.key[0] for row in first} == set(PARTS)
     by_seed = {row.seed: row.measures for row in first if row.key[:3] == ("programs", "independent", 3)}

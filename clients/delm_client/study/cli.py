@@ -135,8 +135,8 @@ def _real(
 def _finish(
     wanted: Wanted, study: Study, beside: list[real.Beside], into: Path, as_json: bool, pages: bool
 ) -> None:
-    _tell(f"replaying {study.plan.seeds} seeds")
-    rows = replay(study, lambda: None)
+    last = study.plan.range[-1]
+    rows = replay(study, lambda seed: _tell(f"replaying seed {seed}, up to {last}"))
     put = cells(rows)
     command = (
         f"delm-run {shlex.join(sys.argv[1:])}"

@@ -205,7 +205,7 @@ def fit(programs: Sequence[Program], runs: Sequence[RealRun], suite: Suite) -> t
     costs = Costs(call_s=fmean(run.call_s for run in alone), gate_s=fmean(run.gate_s for run in alone))
     tests_s = _replayed(programs, replace(costs, call_s=0.0, gate_s=0.0), 1).makespan_s
     others_s = _replayed(programs, costs, 1).makespan_s - tests_s
-    stretch = max(1.0, (fmean(run.wall_s for run in alone) - others_s) / tests_s)
+    stretch = max(0.01, (fmean(run.wall_s for run in alone) - others_s) / tests_s)
     costs = replace(costs, stretch=stretch, check_s=stretch * suite.seconds)
     longer_s = max(0.0, costs.check_s - fmean(run.suite_s for run in alone))
     return costs, replace(costs, gate_s=costs.gate_s + longer_s)

@@ -47,13 +47,13 @@ class Study:
     plan: Plan = field(default_factory=Plan)
 
 
-def replay(study: Study, told: Callable[[], None]) -> list[Row]:
-    """All parts for all seeds; `told` is called after each seed."""
+def replay(study: Study, told: Callable[[int], None]) -> list[Row]:
+    """All parts for all seeds; `told` is called with each seed before it is replayed."""
     rows: list[Row] = []
     for seed in study.plan.range:
+        told(seed)
         for part in PARTS.values():
             rows += part.rows(study, seed)
-        told()
     return rows
 
 

@@ -20,7 +20,6 @@ def _view(
     factor: float = 1.0,
     digits: int = 2,
     log_x: bool = False,
-    log_y: bool = False,
 ) -> View:
     """A view whose heading says that it was replayed."""
     return View(
@@ -32,7 +31,6 @@ def _view(
         factor=factor,
         digits=digits,
         log_x=log_x,
-        log_y=log_y,
         says=REPLAYED,
         bottom=PARTS[part].x,
     )
@@ -52,7 +50,7 @@ VIEWS = (
     _view(
         "programs-time", "programs", "Wall time, a program a task", "s",
         _all("makespan_s", *DIVIDED), digits=1,
-        log_x=True, log_y=True,
+        log_x=True,
     ),
     _view(
         "programs-tests", "programs", "Tests executed, a program a task", "tests",
@@ -80,7 +78,8 @@ VIEWS = (
         _all("tests", *CROWDED), digits=0, log_x=True,
     ),
     _view(
-        "swarm-saved", "swarm", "Tests saved by shared `fail` entries", "% of all that would be executed",
+        "swarm-saved", "swarm", "Tests saved by shared `fail` entries, all on one program",
+        "% of all that would be executed",
         _all("saved", "context", "delm"), factor=100, digits=1, log_x=True,
     ),
     _view(

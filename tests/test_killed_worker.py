@@ -1,6 +1,7 @@
 """An agent is killed after any of its steps: the next one in its worktree finishes the task."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,16 @@ def test_the_next_process_finishes_what_one_began_that_was_killed_after_any_step
     assert git(tree, "log", "--format=%s", f"{found.head}..{commit}") == "Mend one()", "once"
     assert "x + 1" in git(tree, "show", f"{commit}:one.py")
     assert not any(lock.exists() for lock in locks)
+
+
+def test_a_worktree_that_its_agent_has_deleted_is_there_again_with_what_was_committed(small: Scene) -> None:
+    found = find_repository(small.repo)
+    tree = small.team_folder / "a-1"
+    make_worktree(found, tree, BRANCH, found.head)
+    worked(tree)
+    shutil.rmtree(tree)
+    assert take_up(found, tree, BRANCH) == []
+    assert "x + 1" in (tree / "one.py").read_text()
 
 
 def test_a_lock_of_a_killed_git_is_what_stops_the_next_process(small: Scene) -> None:

@@ -191,7 +191,7 @@ def reattach(repository: Repository, path: Path) -> None:
 
 
 def take_up(repository: Repository, path: Path, branch: str) -> list[str]:
-    """Put right what keeps git from working where an agent was killed; nobody else works there now.
+    """Put right what keeps git from working where an agent was; nobody else works there now.
 
     Returns:
         The files that it left uncommitted.
@@ -199,7 +199,7 @@ def take_up(repository: Repository, path: Path, branch: str) -> list[str]:
     Raises:
         GitError, OSError: git does not work there, for another reason.
     """
-    reattach(repository, path)
+    make_worktree(repository, path, branch, repository.head)  # unless it is there
     _unlock(path, branch)
     return uncommitted(path)
 

@@ -187,3 +187,23 @@ def test_an_answer_may_leave_failing_what_failed_at_the_base() -> None:
     assert "after passing at base 1a2b3c4" in judged.reason
     assert judge_tree(replace(better, exit_code=3), base).verdict == "fail"
     assert judge_tree(better, at_base(0, results(passed="a"))).verdict == "fail"
+
+
+def test_a_refusal_says_how_the_output_ends_and_the_output_cannot_forge_the_rest() -> None:
+    tail = "collecting ...\n\nE   ModuleNotFoundError: No module named 'numpy'\n1 error»in 0.1 s\n"
+    for judged in (
+        judge_patch(at_base(1), replace(saw(2), tail=tail), cited=True),
+        judge_tree(replace(saw(2), tail=tail), at_base(2)),
+        judge_patch(at_base(1), replace(saw(2, report_problem="no report"), tail=tail), cited=True),
+    ):
+        assert judged.verdict == "fail"
+        assert (
+            "Its output ends: «collecting ... / E ModuleNotFoundError: No module named 'numpy'"
+            in judged.reason
+        )
+        assert judged.reason.count("»") == 1
+    silent = judge_patch(at_base(1), saw(2), cited=True)
+    assert "output" not in silent.reason
+    long = judge_patch(at_base(1), replace(saw(2), tail="x" * 10_000 + "the end"), cited=True)
+    assert "xthe end»" in long.reason
+    assert len(long.reason) < 500

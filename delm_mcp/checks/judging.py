@@ -1,6 +1,7 @@
 """What two observations of a command say about a patch, or about an answer. Pure.
 
-Test names come from the code that is judged: reasons quote few of them, shortened and between guillemets.
+Test names and output come from the code that is judged: reasons quote little of them, shortened and between
+guillemets.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ FailAtBase = Literal["require", "note"]
 _NAMED_MAX = 5
 _NAME_CHARS_MAX = 120
 _LISTED_MAX = 50
+_END_LINES = 4
+_END_CHARS_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def judge_patch(
     if after.report_problem:
         return _fail(
             f"With your patch the command exits {after.exit_code} and leaves no test report: "
-            f"{after.report_problem}.",
+            f"{after.report_problem}." + _end(after),
             "Run the command yourself, see why it ends early, and propose again.",
             _facts(before, after, None),
         )
@@ -105,7 +108,8 @@ def judge_tree(outcome: Outcome, baseline: Outcome | None, *, base: str = "the r
     if outcome.tests is None or baseline is None or baseline.tests is None:
         return _fail(
             f"The command exits {outcome.exit_code} on the answer's tree"
-            + (f" and leaves no test report: {outcome.report_problem}." if outcome.report_problem else "."),
+            + (f" and leaves no test report: {outcome.report_problem}." if outcome.report_problem else ".")
+            + _end(outcome),
             "Mend what it reports with a patch, then propose the answer again.",
             facts,
         )
@@ -120,7 +124,7 @@ def judge_tree(outcome: Outcome, baseline: Outcome | None, *, base: str = "the r
     if baseline.exit_code == 0 or _is_worse(baseline, outcome):
         return _fail(
             f"The command exits {outcome.exit_code} on the answer's tree, and exited "
-            f"{baseline.exit_code} at {base}.",
+            f"{baseline.exit_code} at {base}." + _end(outcome),
             "Mend what it reports with a patch, then propose the answer again.",
             facts,
         )
@@ -190,7 +194,7 @@ def _judge_by_exit(
         )
     if not passes and (cited or passed_before):
         return _fail(
-            f"The command exits {after.exit_code} with your patch; it {was} on {head}.",
+            f"The command exits {after.exit_code} with your patch; it {was} on {head}." + _end(after),
             "It has to exit 0: fix what it reports and propose again.",
             facts,
         )
@@ -258,6 +262,14 @@ def _facts(before: Outcome | None, after: Outcome, difference: _Difference | Non
 
 def _fail(problem: str, remedy: str, facts: dict[str, object]) -> Judgement:
     return Judgement("fail", f"{problem} {remedy}", facts)
+
+
+def _end(outcome: Outcome) -> str:
+    """How its output ends: what is missing where the check runs does not show where the author runs it."""
+    lines = [line for line in outcome.tail.splitlines() if line.strip()][-_END_LINES:]
+    text = " / ".join(" ".join(line.split()) for line in lines)
+    cut = "..." + text[-_END_CHARS_MAX:] if len(text) > _END_CHARS_MAX else text
+    return f" Its output ends: {fenced(cut)}." if text else ""
 
 
 def _count(tests: Sequence[str]) -> str:

@@ -406,6 +406,7 @@ def test_a_project_begins_at_the_top_of_its_worktree(
         assert not list(below.iterdir())
     bare = tmp_path / "no-repository"
     bare.mkdir()
+    (tmp_path / ".git").mkdir()  # as a sandbox leaves behind
     done(install("claude", "--yes", cwd=bare))
     assert (bare / ".mcp.json").exists()
 

@@ -244,7 +244,12 @@ def file_of(client: Client, scope: Scope, start: Path) -> Path:
 def project_root(start: Path) -> Path:
     """The top of the worktree around a folder (linked ones too), else the folder itself."""
     start = start.absolute()
-    return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
+    return next((folder for folder in (start, *start.parents) if _is_top(folder / ".git")), start)
+
+
+def _is_top(git: Path) -> bool:
+    """Sandboxes leave empty folders of this name behind, which git does not take for a repository."""
+    return git.is_file() or (git / "HEAD").exists()
 
 
 def local_server() -> Server:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -143,7 +144,7 @@ def _finish(
         if sys.argv[1:2] == ["repair-study"]
         else "delm-run repair-study"
     )
-    made = Report(wanted, study, rows, put, findings(study, put), beside, command)
+    made = Report(wanted, study, rows, put, findings(study, put), beside, command, f"{date.today()}")
     write(made, into)
     if pages:
         write_pages(made, into, {view.name: plots.svg(view, put) for view in VIEWS})

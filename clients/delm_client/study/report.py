@@ -20,8 +20,8 @@ from delm_client.study.sweep import PARTS, Study
 from delm_client.study.views import VIEWS
 
 TITLE = "Repair without a model, through topologies (replayed)"
-SECONDS = (("wall_s", "s"), ("gate_s", "s"))
-WORDS = {"wall_s": "wall time", "gate_s": "proposal to verdict"}
+SECONDS = ("wall_s", "gate_s")
+WORDS = {"repaired": "programs repaired", "wall_s": "wall time, s", "gate_s": "proposal to verdict, s"}
 BANNER = (
     "Every edit of every program was run once, by real tests. What follows is replayed from that: no team "
     "ran, except where it says real."
@@ -54,6 +54,12 @@ class Report:
     findings: dict[str, list[str]]
     real: Sequence[Beside]
     command: str
+    date: str
+
+    @property
+    def origin(self) -> str:
+        """Where the figures come from, beside the command: date, model and policy."""
+        return f"{self.date}; no model; the policy of delm-run demo (standard) where it says delm"
 
 
 def about(report: Report) -> str:
@@ -86,6 +92,7 @@ def results(report: Report) -> dict[str, Any]:
         "replayed": True,
         "note": BANNER,
         "command": report.command,
+        "date": report.date,
         "wanted": asdict(report.wanted),
         "plan": asdict(study.plan),
         "costs": asdict(study.costs),
@@ -131,15 +138,15 @@ def real_grid(report: Report) -> Grid:
     """Real and replayed side by side."""
     lines = []
     for one in report.real:
-        for name, unit in (("repaired", "programs"), ("edits", "edits"), ("tests", "tests"), *SECONDS):
+        for name in ("repaired", "edits", "tests", *SECONDS):
             mean, low, high = one.real[name]
-            timed = (name, unit) in SECONDS
+            timed = name in SECONDS
             digits = 1 if timed else 0
             note = "fitted" if one.fitted and timed else f"{_off(one.replayed[name], mean):+.1f} %"
             lines.append(
                 (
                     str(one.agents),
-                    f"{WORDS.get(name, name)}, {unit}",
+                    WORDS.get(name, name),
                     f"{mean:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f}, {one.repeats} runs)",
                     f"{one.replayed[name]:,.{digits}f}",
                     note,
@@ -181,7 +188,16 @@ def write_pages(report: Report, into: Path, pictures: dict[str, str]) -> None:
 
 def markdown(report: Report) -> str:
     """The report, with links to its plots."""
-    lines = [f"# {TITLE}", "", f"> {BANNER}", "", about(report), "", f"Made by `{report.command}`.", ""]
+    lines = [
+        f"# {TITLE}",
+        "",
+        f"> {BANNER}",
+        "",
+        about(report),
+        "",
+        f"Made by `{report.command}`, {report.origin}.",
+        "",
+    ]
     if report.real:
         lines += ["## Real beside replayed", "", *pipes(real_grid(report)), ""]
     for part, said in report.findings.items():
@@ -204,7 +220,7 @@ def html(report: Report, pictures: dict[str, str]) -> str:
         f"<h1>{TITLE}</h1>",
         f'<p class="simulated">{BANNER}</p>',
         f"<p>{escape(about(report))}</p>",
-        f"<p>Made by <code>{escape(report.command)}</code>.</p>",
+        f"<p>Made by <code>{escape(report.command)}</code>, {escape(report.origin)}.</p>",
     ]
     if report.real:
         body += ["<h2>Real beside replayed</h2>", table(real_grid(report))]

@@ -1,6 +1,7 @@
 """Runs the parts over seeds, in processes, and puts the seeds together."""
 
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -135,11 +136,19 @@ def run(study: Study, workers: int, told: Callable[[], None]) -> list[Row]:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Processes that are started meanwhile never see Ctrl-C: their launcher does, a moment later."""
+    came: list[int] = []
+    # They inherit the mask; this process needs a handler too, since another thread may take the signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    ours = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if ours else None
     try:
         yield
     finally:
+        if ours:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def cells(rows: Sequence[Row]) -> list[Cell]:

@@ -5,7 +5,7 @@ Everybody searches a program in the order of the solver, so two agents on one pr
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 
 from delm_client.study.luck import Luck
 from delm_client.study.recording import Program
@@ -65,7 +65,7 @@ class Queue(Team):
     name = "delm"
     shares = True
     attempts_max = 2
-    """As `delm-run demo` has it: a program that was given up is tried once more, by whoever claims next."""
+    """As `delm-run demo` has it: a program that was given up is tried once more, by somebody else first."""
 
     def __init__(
         self,
@@ -81,10 +81,18 @@ class Queue(Team):
         self._ready = list(enumerate(queued))
         heapify(self._ready)
         self._given_up: Counter[int] = Counter()
+        self._kept_from: dict[int, int] = {}
 
-    def take(self) -> int:
-        """The oldest program of the queue; NEVER when it is empty."""
-        return heappop(self._ready)[1] if self._ready else NEVER
+    def take(self, worker: Worker) -> int:
+        """The oldest program of the queue that is not kept from this worker; NEVER when there is none."""
+        free = [each for each in self._ready if self._kept_from.get(each[1]) != worker.index]
+        if not free:
+            return NEVER
+        first = min(free)
+        self._ready.remove(first)
+        heapify(self._ready)
+        self._kept_from.pop(first[1], None)
+        return first[1]
 
     def put_back(self, program: int) -> None:
         """Back into its old place."""
@@ -98,7 +106,7 @@ class Queue(Team):
         while True:
             fresh = worker.program == NEVER
             if fresh:
-                worker.program, worker.cursor = self.take(), 0
+                worker.program, worker.cursor = self.take(worker), 0
                 if worker.program == NEVER:
                     return None
             spaces = self.programs[worker.program].spaces
@@ -119,10 +127,23 @@ class Queue(Team):
         program, worker.program, worker.warm = worker.program, NEVER, NEVER
         self._given_up[program] += 1
         if self._given_up[program] < self.attempts_max:
+            if any(other is not worker and not other.dead for other in self.workers):
+                self._keep_from(worker, program)
             self.put_back(program)
             self.wake()
         else:
             self.decide(program)
+
+    def _keep_from(self, worker: Worker, program: int) -> None:
+        """Others have a while to take it before it comes back to who gave it up."""
+        self._kept_from[program] = worker.index
+
+        def comes_back() -> None:
+            if self._kept_from.get(program) == worker.index:
+                del self._kept_from[program]
+                self.wake()
+
+        self.clock.after(self.costs.others_first_s, comes_back)
 
     def before_s(self, worker: Worker, work: Work) -> float:
         """A claim and a read of the context before a program's first scope."""
@@ -226,7 +247,7 @@ class Rounds(Dealer):
             self.put_back(program)
         self._lost.clear()
         alive = [worker for worker in self.workers if not worker.dead]
-        pairs = [(worker, self.take()) for worker in alive[: len(self._ready)]]
+        pairs = [(worker, self.take(worker)) for worker in alive[: len(self._ready)]]
         self._left = len(pairs)
         for worker, program in pairs:
             worker.program, worker.cursor = program, 0

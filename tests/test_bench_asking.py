@@ -31,6 +31,7 @@ def test_prompts_are_cut_where_they_began_to_differ_and_stay_cut_there() -> None
     assert prefixes.blocks("read", "short too") == ["short too"]
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_anthropic_is_told_to_keep_what_comes_again_and_others_get_one_text(
     monkeypatch: pytest.MonkeyPatch,

@@ -20,7 +20,7 @@ LONG = pytest.mark.long
 
 
 @pytest.mark.parametrize(
-    "topology", [pytest.param("single", marks=LONG), pytest.param("independent", marks=LONG), "central"]
+    "topology", [pytest.param(name, marks=LONG) for name in ("single", "independent", "central")]
 )
 def test_a_team_is_right_where_its_submission_passes_the_hidden_tests(topology: str, tmp_path: Path) -> None:
     data, folder = exercises(tmp_path, "double", "triple"), tmp_path / "run"

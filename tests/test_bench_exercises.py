@@ -194,6 +194,7 @@ def test_clones_that_are_not_there_say_how_to_get_them(tmp_path: Path) -> None:
 # --- projects and grading
 
 
+@pytest.mark.long
 def test_every_kind_fails_as_it_is_given_and_passes_when_solved(tmp_path: Path, humaneval: Exercise) -> None:
     mbpp = load_mbpp(json_lines(tmp_path / "mbpp.jsonl", [mbpp_row()]))[0]
     exercism = load_exercism(exercism_clone(tmp_path / "python"))[0]

@@ -285,6 +285,7 @@ def test_a_report_is_of_the_team_or_of_the_folder_that_is_named(
 # -- several -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_all_outputs_of_a_comparison_say_the_same(tmp_path: Path) -> None:
     data = questions(tmp_path, "ABCD")
     priced = ("--price", "1/0.1/5")

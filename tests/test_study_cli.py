@@ -57,6 +57,7 @@ def edits(programs: list[Program]) -> list[list[tuple[str, bool, str]]]:
     ]
 
 
+@pytest.mark.long
 def test_a_recording_holds_what_real_tests_said_and_is_taken_up_where_it_broke_off(tmp_path: Path) -> None:
     source = project(tmp_path / "project", "adults", "shout")
     place = Place(tmp_path / "study")

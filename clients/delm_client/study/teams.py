@@ -28,8 +28,8 @@ class Costs:
     """From a proposed patch to its verdict, one after another: a checkout, the suite, the news."""
     check_s: float = 1.0
     """The whole suite, run by an agent or an orchestrator that has no gate."""
-    others_first_s: float = 300.0
-    """So long a program that was given up is kept from who did, as the board has it (`author_first_s`)."""
+    others_first_s: float = 10.0
+    """So long a program that was given up is kept from who did, `author_first_s` of `delm-run demo`."""
     lease_s: float = 30.0
     """Until somebody notices that an agent is gone; as `delm-run demo` has it."""
     stretch: float = 1.0

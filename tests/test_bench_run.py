@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from delm_client.bench import models
+from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Call
 from delm_client.bench.scripted import reader, scripted
@@ -145,6 +146,9 @@ def test_a_cap_on_an_item_ends_it_and_a_cap_on_the_run_stops_it_until_it_is_rais
         (["--data", "empty.json"], "is empty"),
         (["--into", "."], "is there already"),
         (["--resume", "."], "not the folder of a benchmark run"),
+        (["--item-seconds", "nan"], "The seconds limit of an item is nan"),
+        (["--price", "-1/nan/0"], "is not INPUT/CACHED/OUTPUT"),
+        (["--data", "odd.jsonl"], "`context` has half a character"),
         (["swebench"], "name their folder with --clones"),
     ],
 )
@@ -155,6 +159,8 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     questions(tmp_path)
     (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
+    odd = (tmp_path / "data.jsonl").read_text(encoding="utf-8").replace('"context": "', '"context": "\\ud800')
+    (tmp_path / "odd.jsonl").write_text(odd, encoding="utf-8")
     (tmp_path / "data.jsonl.toml").write_text("{", encoding="utf-8")
     (tmp_path / "wrong.toml").write_text("[limit]\nmax_attempts = 1\n", encoding="utf-8")
     result = command("bench", "--data", "data.jsonl", "--model", "scripted:reader", *words)
@@ -194,13 +200,18 @@ def test_a_folder_holds_any_id_and_forgives_a_line_that_a_kill_cut_off(tmp_path:
     assert set(folder.items()) == {"a/b", "a_b", "../up", "..", "x" * 300}
     assert len(list((tmp_path / "run" / "items").iterdir())) == 5
     attempt = folder.attempt("a/b")
-    attempt.keep("agent-1", {**asdict(Call(10, 5, 1, 0.5, 0.75)), "reply": "Zürich"})
+    attempt.keep("agent-1", {**asdict(Call(10, 5, 1, 0.5, 0.75)), "reply": "Zürich\u2028\x85"})
     (trajectory,) = (tmp_path / "run").glob("trajectories/*/1/agent-1.jsonl")
-    with trajectory.open("a", encoding="utf-8") as file:
-        file.write('{"input_tokens": 99, "rep')
+    with trajectory.open("ab") as file:
+        file.write('{"input_tokens": 99, "reply": "Zü'.encode()[:-1])
     spent = Folder.open(tmp_path / "run").spending()
     assert (spent.calls, spent.input_tokens, spent.cost_usd) == (1, 10, 0.5)
     assert folder.attempt("a/b").number == 2
+    with folder.held(), pytest.raises(BenchError, match="Another process is running"), folder.held():
+        pytest.fail("two processes would run the same items")
+    (tmp_path / "run" / "items" / "a_b.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BenchError, match="Delete it, and --resume"):
+        folder.items()
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(

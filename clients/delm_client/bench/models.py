@@ -6,6 +6,7 @@ imports it.
 
 import importlib.util
 import ipaddress
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ class Price:
         try:
             given = [float(part) for part in text.split("/")]
             price = cls(*given)
+            if not all(0 <= each < math.inf for each in given):
+                raise ValueError(text)  # said below as for what is no number
         except (ValueError, TypeError):
             raise BenchError(
                 f"--price {text!r} is not INPUT/CACHED/OUTPUT in USD for a million tokens, "

@@ -88,6 +88,14 @@ def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert command("compare", folder, folder).exit_code == 0
 
 
+def test_a_reply_with_half_a_character_is_kept_without_it(tmp_path: Path) -> None:
+    with scripted(lambda _: "The correct answer is (A) \ud800\u2028") as model:
+        ran(questions(tmp_path, "A"), tmp_path / "run", model, "--topology", "direct")
+    (call,) = calls(tmp_path / "run", "q1")
+    assert call["reply"] == "The correct answer is (A) ?\u2028"
+    assert found(tmp_path / "run")["spent"]["calls"] == 1
+
+
 def test_a_reply_without_a_letter_is_wrong_and_counted(tmp_path: Path) -> None:
     def silent(prompt: str) -> str:
         return "" if "report 1" in prompt else "I would say B." if "report 2" in prompt else reader(prompt)
@@ -265,6 +273,11 @@ def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_m
     assert len(model.asked) == 2
     assert "openai:slow has not answered within 0.3 s (--call-timeout): 2 times so far" in said
     assert "did not answer within 0.3 s, in 2 tries" in item(tmp_path / "run", "q1")["ended"]
+    with scripted(trouble=lambda _: "late") as model:
+        short = ("--base-url", model.openai_url, "--call-timeout", "9", "--item-seconds", "0.3")
+        assert command("bench", "--resume", tmp_path / "run", *short).exit_code == 1
+    assert "has not answered any call" in item(tmp_path / "run", "q1")["ended"]
+    assert found(tmp_path / "run")["overall"]["total"] == 0, "a server that is down makes no answer wrong"
     with scripted() as model:
         again = command("bench", "--resume", tmp_path / "run", "--base-url", model.openai_url)
     assert again.exit_code == 0, again.output

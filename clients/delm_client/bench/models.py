@@ -269,7 +269,10 @@ class Model:
             measured=measured,
         )
         return Said(
-            response.text or "", response.model_name or self.wanted.model, response.finish_reason or "", call
+            _whole(response.text or ""),
+            _whole(response.model_name or self.wanted.model),
+            response.finish_reason or "",
+            call,
         )
 
     def _told(self, error: Exception) -> BenchError:
@@ -307,6 +310,11 @@ def _malformed(error: Exception) -> bool:
 
 def _refuses_temperature(error: Exception) -> bool:
     return getattr(error, "status_code", None) == 400 and "temperature" in str(getattr(error, "body", ""))
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can escape and no file takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _short(error: Exception) -> str:

@@ -14,7 +14,7 @@ from delm_client.bench.folder import Attempt, Folder
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps, Meter, OverLimit
-from delm_client.bench.models import SCRIPTED, Model, ModelRefused
+from delm_client.bench.models import SCRIPTED, Model, ModelBroke, ModelRefused
 from delm_client.bench.prefixes import Prefixes
 from delm_client.bench.subjects import Outcome, Scene, Subject, Team, Topology
 from delm_client.git import GitError
@@ -126,7 +126,7 @@ async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking:
     begun, took, error = time.monotonic(), 0.0, ""
     outcome: Outcome | None = None
     try:
-        outcome = await _outcome(subject, scene, plan.item_caps)
+        outcome = await _outcome(subject, scene, asking.meter)
         took = time.monotonic() - begun
         graded = await subject.row(scene, outcome)
     except Exception as raised:
@@ -148,12 +148,19 @@ async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking:
     }
 
 
-async def _outcome(subject: Subject, scene: Scene, caps: Caps) -> Outcome:
-    """What the team came to, by itself or when a cap of the item ended its work."""
+async def _outcome(subject: Subject, scene: Scene, meter: Meter) -> Outcome:
+    """What the team came to, by itself or when a cap of the item ended its work.
+
+    Raises:
+        ModelBroke: Its time was over before the model answered any call, which says nothing about a team.
+    """
+    seconds = meter.caps.seconds
     try:
-        with anyio.move_on_after(caps.seconds):
+        with anyio.move_on_after(seconds):
             return await subject.answer(scene)
-        why = f"the seconds limit of the item is reached ({caps.seconds:g})"
+        why = f"the seconds limit of the item is reached ({seconds:g})"
+        if not meter.spent.calls:
+            raise ModelBroke(f"{why}, and the model has not answered any call: is its server well?")
     except Exception as raised:
         deepest = bottom(raised)
         if not isinstance(deepest, OverLimit) or deepest.whole_run:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Attempt, Folder
@@ -98,6 +99,8 @@ async def run(
     async def one(item: Item) -> None:
         async with limiter:
             row = await _row(folder, subject, item, plan, Asking(model, meter, plan, folder.attempt(item.id)))
+        if row["state"] == BROKEN:
+            await anyio.lowlevel.checkpoint()  # the run ends, and that is what broke it
         folder.finish(row)
         progress.done += row["state"] == DONE
         progress.right += row["right"] is True

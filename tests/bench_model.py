@@ -70,7 +70,7 @@ def calls(folder: Path, name: str = "*") -> list[dict[str, Any]]:
     """The calls of the model, of one item or of all."""
     lines: list[dict[str, Any]] = []
     for path in sorted(folder.glob(f"trajectories/{name}/*/*.jsonl")):
-        lines += map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        lines += map(json.loads, filter(None, path.read_text(encoding="utf-8").split("\n")))
     return lines
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from delm_client.bench.coding.agent import REFUSED
 from delm_client.bench.coding.coder import cut
-from delm_client.bench.coding.workspace import Refused, Worktree, difference, patched
+from delm_client.bench.coding.workspace import DoesNotApply, Refused, Worktree, difference, patched
 from delm_client.bench.scripted import scripted
-from delm_client.git import git
+from delm_client.git import GitError, git
 from tests.bench_coding import DONE, SECRET, acting, coder, exercises, knows, only, program, solved
 from tests.bench_model import calls, command, found
 
@@ -210,6 +210,11 @@ def test_a_worktree_shows_finds_and_changes_files(tree: Worktree) -> None:
     assert git(tree.folder, "rev-parse", f"{commit}^") == tree.base  # one change, however often it was mended
     assert difference(tree.folder, tree.base, commit) == patch
     assert patched(tree.folder, tree.folder.parent / "other", tree.base, patch).patch() == patch
+    with pytest.raises(DoesNotApply):
+        patched(tree.folder, tree.folder.parent / "third", tree.base, patch.replace("a = 1", "a = 0"))
+    with pytest.raises(GitError) as other:  # such as a full disk: says nothing about the patch
+        patched(tree.folder, tree.folder.parent / "third", tree.base, patch)
+    assert not isinstance(other.value, DoesNotApply)
     moved = tree.moved(tree.base)
     assert (moved.patch(), moved.commit("nothing")) == ("", tree.base)
 

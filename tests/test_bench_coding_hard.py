@@ -161,6 +161,35 @@ def test_a_program_that_hangs_is_stopped_and_wrong(tmp_path: Path) -> None:
     assert "an item changed" in changed.output
 
 
+def test_ctrl_c_does_not_wait_for_a_program_that_hangs_and_does_not_call_it_wrong(tmp_path: Path) -> None:
+    clone, folder, reached = quixbugs_clone(tmp_path / "QuixBugs"), tmp_path / "run", threading.Event()
+    (clone / "python_testcases/test_gcd.py").unlink()
+    (clone / "python_testcases/test_walk.py").write_text(
+        f"from pathlib import Path\nimport time\n\n\ndef test_hangs():\n"
+        f"    Path({str(tmp_path / 'hangs')!r}).write_bytes(b'x')\n    time.sleep(300)\n"
+    )
+    os.mkfifo(tmp_path / "hangs")
+
+    def heard() -> None:
+        (tmp_path / "hangs").read_bytes()
+        reached.set()
+
+    threading.Thread(target=heard, daemon=True).start()
+    with coder(_repaired) as model:
+        words = ["bench", "quixbugs", "--data", str(clone), "--into", str(folder), "--topology", "single"]
+        words += ["--model", "openai:any", "--base-url", model.openai_url, "--tests-seconds", "300"]
+        program_words = [sys.executable, "-c", "from delm_client.cli import main; main()"]
+        process = subprocess.Popen([*program_words, *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+        try:
+            assert reached.wait(120)
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+            process.wait(60)
+    assert not (folder / "items").exists(), "what was under way has no result"
+
+
 @pytest.mark.parametrize("benchmark", ["mbpp", "exercism"])
 def test_every_benchmark_of_exercises_runs(benchmark: str, tmp_path: Path) -> None:
     data, path = exercism_clone(tmp_path / "python"), "two_fer.py"

@@ -253,7 +253,7 @@ def test_what_is_no_run_or_not_whole_is_said_in_plain_words(tmp_path: Path) -> N
     unknown = command("report", folder.path, "--item", "q11")
     assert (unknown.exit_code, "not an item of this run. Did you mean `q1`?" in unknown.output) == (2, True)
 
-    (folder.path / "items" / "q1.json").write_text('{"id": "q1"}', encoding="utf-8")
+    (folder.path / "items" / "q1.json").write_text('{"id": "q1", "state": "done"}', encoding="utf-8")
     broken = command("report", folder.path)
     assert broken.exit_code == 2
     assert "cannot read, or was changed" in broken.output.replace("\n", " ")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from delm_client.bench import models
+from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Folder
 from delm_client.bench.limits import Call
 from delm_client.bench.scripted import reader, scripted
@@ -87,6 +88,14 @@ def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert command("compare", folder, folder).exit_code == 0
 
 
+def test_a_reply_with_half_a_character_is_kept_without_it(tmp_path: Path) -> None:
+    with scripted(lambda _: "The correct answer is (A) \ud800\u2028") as model:
+        ran(questions(tmp_path, "A"), tmp_path / "run", model, "--topology", "direct")
+    (call,) = calls(tmp_path / "run", "q1")
+    assert call["reply"] == "The correct answer is (A) ?\u2028"
+    assert found(tmp_path / "run")["spent"]["calls"] == 1
+
+
 def test_a_reply_without_a_letter_is_wrong_and_counted(tmp_path: Path) -> None:
     def silent(prompt: str) -> str:
         return "" if "report 1" in prompt else "I would say B." if "report 2" in prompt else reader(prompt)
@@ -145,6 +154,9 @@ def test_a_cap_on_an_item_ends_it_and_a_cap_on_the_run_stops_it_until_it_is_rais
         (["--data", "empty.json"], "is empty"),
         (["--into", "."], "is there already"),
         (["--resume", "."], "not the folder of a benchmark run"),
+        (["--item-seconds", "nan"], "The seconds limit of an item is nan"),
+        (["--price", "-1/nan/0"], "is not INPUT/CACHED/OUTPUT"),
+        (["--data", "odd.jsonl"], "`context` has half a character"),
         (["swebench"], "name their folder with --clones"),
     ],
 )
@@ -155,6 +167,8 @@ def test_what_a_user_can_mend_is_said_in_plain_words(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     questions(tmp_path)
     (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
+    odd = (tmp_path / "data.jsonl").read_text(encoding="utf-8").replace('"context": "', '"context": "\\ud800')
+    (tmp_path / "odd.jsonl").write_text(odd, encoding="utf-8")
     (tmp_path / "data.jsonl.toml").write_text("{", encoding="utf-8")
     (tmp_path / "wrong.toml").write_text("[limit]\nmax_attempts = 1\n", encoding="utf-8")
     result = command("bench", "--data", "data.jsonl", "--model", "scripted:reader", *words)
@@ -194,13 +208,18 @@ def test_a_folder_holds_any_id_and_forgives_a_line_that_a_kill_cut_off(tmp_path:
     assert set(folder.items()) == {"a/b", "a_b", "../up", "..", "x" * 300}
     assert len(list((tmp_path / "run" / "items").iterdir())) == 5
     attempt = folder.attempt("a/b")
-    attempt.keep("agent-1", {**asdict(Call(10, 5, 1, 0.5, 0.75)), "reply": "Zürich"})
+    attempt.keep("agent-1", {**asdict(Call(10, 5, 1, 0.5, 0.75)), "reply": "Zürich\u2028\x85"})
     (trajectory,) = (tmp_path / "run").glob("trajectories/*/1/agent-1.jsonl")
-    with trajectory.open("a", encoding="utf-8") as file:
-        file.write('{"input_tokens": 99, "rep')
+    with trajectory.open("ab") as file:
+        file.write('{"input_tokens": 99, "reply": "Zü'.encode()[:-1])
     spent = Folder.open(tmp_path / "run").spending()
     assert (spent.calls, spent.input_tokens, spent.cost_usd) == (1, 10, 0.5)
     assert folder.attempt("a/b").number == 2
+    with folder.held(), pytest.raises(BenchError, match="Another process is running"), folder.held():
+        pytest.fail("two processes would run the same items")
+    (tmp_path / "run" / "items" / "a_b.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BenchError, match="Delete it, and --resume"):
+        folder.items()
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(
@@ -254,6 +273,11 @@ def test_a_model_that_never_answers_in_time_is_named_and_asked_so_often_and_no_m
     assert len(model.asked) == 2
     assert "openai:slow has not answered within 0.3 s (--call-timeout): 2 times so far" in said
     assert "did not answer within 0.3 s, in 2 tries" in item(tmp_path / "run", "q1")["ended"]
+    with scripted(trouble=lambda _: "late") as model:
+        short = ("--base-url", model.openai_url, "--call-timeout", "9", "--item-seconds", "0.3")
+        assert command("bench", "--resume", tmp_path / "run", *short).exit_code == 1
+    assert "has not answered any call" in item(tmp_path / "run", "q1")["ended"]
+    assert found(tmp_path / "run")["overall"]["total"] == 0, "a server that is down makes no answer wrong"
     with scripted() as model:
         again = command("bench", "--resume", tmp_path / "run", "--base-url", model.openai_url)
     assert again.exit_code == 0, again.output

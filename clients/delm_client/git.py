@@ -43,6 +43,7 @@ def git(folder: Path, *words: str, **variables: str) -> str:
             errors="replace",
             timeout=120,
             check=False,
+            start_new_session=True,  # a Ctrl-C that ends us would make its work look wrong
         )
     except FileNotFoundError as error:
         raise GitError(

@@ -18,7 +18,7 @@ from delm_client.bench.coding.scripted import ScriptedCoder
 from delm_client.bench.errors import BenchError, PlugError
 from delm_client.bench.estimate import estimate
 from delm_client.bench.folder import Folder
-from delm_client.bench.items import Benchmark, Question
+from delm_client.bench.items import Benchmark, Item, Question
 from delm_client.bench.limits import Caps, OverLimit
 from delm_client.bench.longbench.data import MULTI_DOC
 from delm_client.bench.longbench.floors import floors as floors_of
@@ -268,20 +268,27 @@ def _conducted(job: jobs.Job, *, as_json: bool) -> bool:
         job.subject.ready(job.path, job.data, working=bool(left))
     folder = job.opened()
     err.print(f"folder {folder.path}", highlight=False, markup=False, soft_wrap=True)
-    whole = True
-    if left:
-        with _model(job.wanted) as asked:
-            whole = _run(folder, job, asked)
-    if isinstance(job.subject, JudgedLater):
-        whole = _judged(folder, job, job.subject) and whole
-    found = results(folder)
-    folder.save("results.json", found)
+    with folder.held():
+        whole = _worked(folder, job, left)
+        found = results(folder)
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))  # noqa: T201 - for programs
     else:
         show(out, found)
         more = f"more: delm-run report {shlex.quote(str(folder.path))}"
         err.print(more, highlight=False, markup=False, soft_wrap=True)
+    return whole
+
+
+def _worked(folder: Folder, job: jobs.Job, left: list[Item]) -> bool:
+    """Run and judge what is left, keep the sums, and tell whether every item was run."""
+    whole = True
+    if left:
+        with _model(job.wanted) as asked:
+            whole = _run(folder, job, asked)
+    if isinstance(job.subject, JudgedLater):
+        whole = _judged(folder, job, job.subject) and whole
+    folder.save("results.json", results(folder))
     return whole
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from delm_client.bench.items import Item
 from delm_client.bench.models import Wanted
 from delm_client.bench.subjects import Subject, Team
+from delm_client.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Estimate:
         cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.2f} without any cache"
         return (
             f"about {self.calls:,} calls, {self.input_tokens:,} tokens in, {self.output_tokens:,} out for "
-            f"{self.items} items: {cost}. {self.on_top}"
+            f"{plural(self.items, 'item')}: {cost}. {self.on_top}"
         )
 
 

@@ -13,10 +13,12 @@ file, and what could not be run says `broken`: both are run again on resume, as 
 of a run is what all trajectories hold, those of lost attempts too.
 """
 
+import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -51,20 +53,34 @@ class Folder:
         try:
             config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise BenchError(
-                f"{path} is not the folder of a benchmark run: no readable config.json ({error})."
+                f"{path} is not the folder of a benchmark run: no readable config.json ({why})."
             ) from error
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise BenchError(f"{path}/config.json is not of this version of delm-run (format {FORMAT}).")
         return cls(path, config)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only process that runs items. Raises BenchError where another one does already."""
+        with (self.path / "config.json").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenchError(
+                    f"Another process is running {self.path}. Wait for it, or stop it and go on then; "
+                    f"to look at what it has so far: delm-run report {self.path}."
+                ) from None
+            except OSError:
+                pass  # a file system without locks: two at once would only waste calls
+            yield
+
     # -- items -----------------------------------------------------------------------------------
 
     def items(self) -> dict[str, dict[str, Any]]:
         """All results there are, by item id."""
-        found = [
-            json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.path.glob("items/*.json"))
-        ]
+        found = [_kept(path) for path in sorted(self.path.glob("items/*.json"))]
         return {item["id"]: item for item in found}
 
     def finish(self, item: Mapping[str, Any]) -> None:
@@ -99,7 +115,7 @@ class Folder:
     def trajectories(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """The same with where each call stands: the folder of its item, and of its attempt."""
         for path in sorted(self.path.glob("trajectories/*/*/*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in lines_of(path):
                 try:
                     yield path.parts[-3], path.parts[-2], json.loads(line)
                 except ValueError:
@@ -132,12 +148,35 @@ class Attempt:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
+def lines_of(path: Path) -> list[str]:
+    """Lines of a JSON Lines file that only grows; a kill may have cut the last one inside a character.
+
+    Not `splitlines`: U+2028 and its kin stand unescaped inside JSON strings.
+    """
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
 def safe(name: str) -> str:
     """A file name for an id: itself where it is plain, else with a hash, so that no two ids share one."""
     plain = _PLAIN.sub("_", name)[:80]
     if plain == name and not name.startswith("."):
         return name
     return f"{plain.lstrip('.')}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        item = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BenchError(
+            f"{path} is no result ({error}). Delete it, and --resume {path.parents[1]} runs that item again."
+        ) from error
+    if isinstance(item, dict) and item.keys() >= {"id", "state"}:
+        return item
+    raise BenchError(
+        f"{path} is no result: it has no id and state. Delete it, and "
+        f"--resume {path.parents[1]} runs that item again."
+    )
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ class Caps:
         """Raises BenchError where a cap leaves room for no call at all."""
         for cap in fields(self):
             value = getattr(self, cap.name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # nor is NaN
                 raise BenchError(
                     f"The {cap.name.replace('_usd', '')} limit of {of} is {value:g}: "
                     "that allows no call of the model. Name a larger one, or leave it out."

@@ -6,6 +6,7 @@ imports it.
 
 import importlib.util
 import ipaddress
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ class Price:
         try:
             given = [float(part) for part in text.split("/")]
             price = cls(*given)
+            if not all(0 <= each < math.inf for each in given):
+                raise ValueError(text)  # said below as for what is no number
         except (ValueError, TypeError):
             raise BenchError(
                 f"--price {text!r} is not INPUT/CACHED/OUTPUT in USD for a million tokens, "
@@ -266,7 +269,10 @@ class Model:
             measured=measured,
         )
         return Said(
-            response.text or "", response.model_name or self.wanted.model, response.finish_reason or "", call
+            _whole(response.text or ""),
+            _whole(response.model_name or self.wanted.model),
+            response.finish_reason or "",
+            call,
         )
 
     def _told(self, error: Exception) -> BenchError:
@@ -304,6 +310,11 @@ def _malformed(error: Exception) -> bool:
 
 def _refuses_temperature(error: Exception) -> bool:
     return getattr(error, "status_code", None) == 400 and "temperature" in str(getattr(error, "body", ""))
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can escape and no file takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _short(error: Exception) -> str:

@@ -185,6 +185,13 @@ def text_of(row: Row, name: str, *, known: Iterable[str] = ()) -> str:
         raise DataError(
             f"{row.where}: `{name}` must be text, and is {json.dumps(value, default=str)[:EXCERPT]}."
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can escape it, and no file and no model takes it
+        raise DataError(
+            f"{row.where}: `{name}` has half a character ({value[error.start]!a}, at {error.start}), "
+            "which no text may have."
+        ) from error
     return value
 
 

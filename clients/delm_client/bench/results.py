@@ -11,6 +11,7 @@ from delm_client.bench.folder import Folder
 from delm_client.bench.runner import BROKEN, DONE, scripted
 from delm_client.bench.statistics import percentile, tally
 from delm_client.bench.subjects import Row, subject_of
+from delm_client.words import plural
 
 SCRIPTED_WORDS = "a scripted model took the place of a model: these figures say nothing about models"
 
@@ -65,7 +66,7 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     """Print the tables."""
     if found["scripted_model"]:
         out.print(f"SCRIPTED MODEL: {SCRIPTED_WORDS}", style="yellow", highlight=False)
-    team = f"{found['topology']}, {found['agents']} agents, {found['model']}"
+    team = f"{found['topology']}, {plural(found['agents'], 'agent')}, {found['model']}"
     table = Table("", "right", "of", "rate", "95 %", title=team)
     table.add_row("all", *cells(found["overall"]), style="bold")
     for group, members in found["by"].items():
@@ -83,9 +84,9 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     _show_own(out, found)
     out.print(spent_words(found["spent"]), highlight=False)
     seconds = found["item_seconds"]
-    out.print(
-        f"{seconds['p50']:.1f} s an item (median), {seconds['p95']:.1f} s (95th percentile)", highlight=False
-    )
+    if found["overall"]["total"] or found["not_judged"]:
+        took = f"{seconds['p50']:.1f} s an item (median), {seconds['p95']:.1f} s (95th percentile)"
+        out.print(took, highlight=False)
     if found.get("cost_usd_a_submission") is not None:
         item, submission = found["cost_usd_an_item"], found["cost_usd_a_submission"]
         out.print(f"${item:.4f} an item, ${submission:.4f} a submission", highlight=False)
@@ -111,10 +112,10 @@ def _show_open(out: Console, found: Mapping[str, Any]) -> None:
         )
     left = found["asked"] - found["overall"]["total"] - found["not_judged"] - len(found["could_not_be_run"])
     if left or found["could_not_be_run"]:
-        out.print(
-            f"{len(found['could_not_be_run'])} could not be run and {left} were not: --resume runs them",
-            highlight=False,
-        )
+        broken = len(found["could_not_be_run"])
+        parts = [f"{plural(broken, 'item')} could not be run"] if broken else []
+        parts += [f"{plural(left, 'item')} not run yet"] if left else []
+        out.print(f"{', '.join(parts)}: --resume goes on with what is left", highlight=False)
 
 
 def _show_own(out: Console, found: Mapping[str, Any]) -> None:

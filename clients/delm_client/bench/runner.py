@@ -2,22 +2,25 @@
 
 import errno
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from delm_client.bench.errors import BenchError
 from delm_client.bench.folder import Attempt, Folder
 from delm_client.bench.forms import Ask
 from delm_client.bench.items import Item
 from delm_client.bench.limits import Caps, Meter, OverLimit
-from delm_client.bench.models import SCRIPTED, Model, ModelRefused
+from delm_client.bench.models import SCRIPTED, Model, ModelBroke, ModelRefused
 from delm_client.bench.prefixes import Prefixes
 from delm_client.bench.subjects import Outcome, Scene, Subject, Team, Topology
 from delm_client.git import GitError
+from delm_client.repair import processes
 from delm_client.session import BoardError
 
 DONE, BROKEN = "done", "broken"
@@ -94,29 +97,75 @@ async def run(
     )
     told(progress)
     limiter = anyio.CapacityLimiter(plan.at_once)
+    left = [item for item in items if item.id not in ready]
+    ending = _Ending(len(left))
 
     async def one(item: Item) -> None:
         async with limiter:
-            row = await _row(folder, subject, item, plan, Asking(model, meter, plan, folder.attempt(item.id)))
+            with ending.noted():
+                asking = Asking(model, meter, plan, folder.attempt(item.id))
+                row = await _row(folder, subject, item, plan, asking)
+        if row["state"] == BROKEN:
+            await anyio.lowlevel.checkpoint()  # the run ends, and that is what broke it
         folder.finish(row)
         progress.done += row["state"] == DONE
         progress.right += row["right"] is True
         progress.open += row["right"] is None
         progress.broken += row["state"] == BROKEN
         told(progress)
+        ending.one_less()
 
-    left = [item for item in items if item.id not in ready]
     try:
         if left:
             meter.check()
         async with model, anyio.create_task_group() as group:
             for item in left:
                 group.start_soon(one, item)
+            group.start_soon(ending.watch)
     except* (OverLimit, ModelRefused, OSError) as errors:
         failure = bottom(errors)
     else:
         return progress
     raise failure
+
+
+class _Ending:
+    """How a run ends: with a Ctrl-C, tests are ended at once; with a cap they are awaited, as what led to
+    them is paid for.
+    """
+
+    def __init__(self, items: int) -> None:
+        self._left = items
+        self._failed = False
+        self._over = anyio.Event()
+        processes.again()
+        self._look()
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Around an item: what it raises ends the run."""
+        try:
+            yield
+        except Exception:
+            self._failed = True
+            raise
+
+    def one_less(self) -> None:
+        """An item is through."""
+        self._left -= 1
+        self._look()
+
+    def _look(self) -> None:
+        if not self._left:
+            self._over.set()
+
+    async def watch(self) -> None:
+        """Beside the items, until all are through."""
+        try:
+            await self._over.wait()
+        finally:
+            if not self._over.is_set() and not self._failed:
+                processes.no_more()
 
 
 async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking: "Asking") -> dict[str, Any]:
@@ -126,7 +175,7 @@ async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking:
     begun, took, error = time.monotonic(), 0.0, ""
     outcome: Outcome | None = None
     try:
-        outcome = await _outcome(subject, scene, plan.item_caps)
+        outcome = await _outcome(subject, scene, asking.meter)
         took = time.monotonic() - begun
         graded = await subject.row(scene, outcome)
     except Exception as raised:
@@ -148,12 +197,19 @@ async def _row(folder: Folder, subject: Subject, item: Item, plan: Plan, asking:
     }
 
 
-async def _outcome(subject: Subject, scene: Scene, caps: Caps) -> Outcome:
-    """What the team came to, by itself or when a cap of the item ended its work."""
+async def _outcome(subject: Subject, scene: Scene, meter: Meter) -> Outcome:
+    """What the team came to, by itself or when a cap of the item ended its work.
+
+    Raises:
+        ModelBroke: Its time was over before the model answered any call, which says nothing about a team.
+    """
+    seconds = meter.caps.seconds
     try:
-        with anyio.move_on_after(caps.seconds):
+        with anyio.move_on_after(seconds):
             return await subject.answer(scene)
-        why = f"the seconds limit of the item is reached ({caps.seconds:g})"
+        why = f"the seconds limit of the item is reached ({seconds:g})"
+        if not meter.spent.calls:
+            raise ModelBroke(f"{why}, and the model has not answered any call: is its server well?")
     except Exception as raised:
         deepest = bottom(raised)
         if not isinstance(deepest, OverLimit) or deepest.whole_run:

@@ -1,10 +1,12 @@
 """Bounded subprocesses: a deadline, one process group, and nothing left running afterwards."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +24,17 @@ class Completed:
     duration_s: float
 
 
+_running: set[int] = set()
+_over = threading.Event()
+
+
 def run_bounded(
     argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None, *, timeout_s: float
 ) -> Completed:
     """Run a command in a session of its own and kill what is left of its group when it ends.
 
     Output goes to a file and not to a pipe, so that a grandchild that keeps it open cannot block us.
-    Raises OSError where the program cannot be started.
+    Raises OSError where the program cannot be started, and InterruptedError where `no_more` ended it.
     """
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -42,16 +48,33 @@ def run_bounded(
             start_new_session=True,
         )
         code: int | None = None
+        _running.add(process.pid)
         try:
-            code = process.wait(timeout_s)
+            if not _over.is_set():
+                code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             pass
         finally:
+            _running.discard(process.pid)
             kill_group(process.pid)
             process.wait()
+        if _over.is_set():
+            raise InterruptedError(errno.EINTR, "the run was stopped")
         output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_TAIL_BYTES))
         tail = output.read().decode("utf-8", "replace")
     return Completed(code, tail, time.monotonic() - started)
+
+
+def no_more() -> None:
+    """End what `run_bounded` is running in other threads, which nothing else can stop, and refuse more."""
+    _over.set()
+    for pid in tuple(_running):
+        kill_group(pid)
+
+
+def again() -> None:
+    """Allow `run_bounded` again."""
+    _over.clear()
 
 
 def kill_group(pid: int) -> None:

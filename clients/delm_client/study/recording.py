@@ -108,7 +108,7 @@ def kept(path: Path) -> list[Program]:
     if whole != data:
         path.write_bytes(whole)
     found = []
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], 1):
         try:
             found.append(from_row(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:

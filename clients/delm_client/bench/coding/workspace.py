@@ -236,13 +236,27 @@ def difference(folder: Path, base: str, commit: str = "") -> str:
         place.unlink(missing_ok=True)
 
 
+class DoesNotApply(GitError):
+    """A patch does not fit what it was made for."""
+
+
 def patched(repository: Path, folder: Path, base: str, patch: str) -> Worktree:
-    """A new worktree at the base with a patch applied. Raises GitError where it does not apply."""
+    """A new worktree at the base with a patch applied.
+
+    Raises:
+        DoesNotApply: It does not fit the base.
+        GitError: Something else is wrong, such as a full disk, which says nothing about the patch.
+    """
     made = added(repository, folder, base)
     if patch:
         file = Path(git(made.folder, "rev-parse", "--absolute-git-dir")) / "delm-patch"
         file.write_text(patch, encoding="utf-8", newline="")
-        git(made.folder, "apply", "--index", "--whitespace=nowarn", str(file))
+        apply = ("apply", "--index", "--whitespace=nowarn", str(file))
+        try:
+            git(made.folder, *apply, "--check")
+        except GitError as error:
+            raise DoesNotApply(str(error)) from error
+        git(made.folder, *apply)
         file.unlink()
     return made
 

@@ -106,7 +106,11 @@ def _quixbugs(clone: Path, name: str, helpers: Iterable[str]) -> Exercise:
 def _is_folder(clone: Path, url: str) -> None:
     if clone.is_dir():
         return
-    beside = [child.name for child in clone.parent.iterdir()] if clone.parent.is_dir() else []
+    if clone.exists():
+        raise DataError(f"{clone} is a file: name a clone of {url}.")
+    beside = (
+        [child.name for child in clone.parent.iterdir() if child.is_dir()] if clone.parent.is_dir() else []
+    )
     raise DataError(
         f"{clone} is not a folder.{did_you_mean(clone.name, beside)} "
         f"Make it: `git clone --depth 1 {url} {clone}`."

@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from delm_client.bench.coding.coder import Habits
 from delm_client.bench.coding.subject import Coding, Judged, base_of
-from delm_client.bench.coding.workspace import Check, patched
+from delm_client.bench.coding.workspace import Check, DoesNotApply, patched
 from delm_client.bench.errors import BenchError
 from delm_client.bench.exercises.project import Outcome, grade, materialise
 from delm_client.bench.items import Exercise
 from delm_client.bench.subjects import known_to
-from delm_client.git import GitError, git
+from delm_client.git import git
 from delm_client.repair.processes import Completed, last_lines
 
 HIDDEN, SHOWN = TESTS = ("hidden", "shown")
@@ -76,7 +76,7 @@ class Exercises(Coding):
         """See `Coding.judged`: the patch on the item as it was given, and its tests on that."""
         try:
             made = patched(repository, folder, base_of(repository), patch)
-        except GitError as error:
+        except DoesNotApply as error:
             return Judged("does_not_apply", False, {"output": str(error)})
         graded = grade(item, made.folder, timeout_s=self.habits.tests_s)
         if not graded.is_judged:

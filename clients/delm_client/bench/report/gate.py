@@ -102,7 +102,7 @@ def _figures(total: Mapping[str, Any]) -> dict[str, Any]:
 def decisions(board: Path) -> list[Entry]:
     """The entries that a board decided on, in that order; none where it cannot be read."""
     try:
-        lines = [json.loads(line) for line in _told("export", board=board).splitlines()]
+        lines = [json.loads(line) for line in _told("export", board=board).split("\n") if line.strip()]
         entries = [line for line in lines if line.get("type") == "entry" and line["decided_at"]]
         return [_entry(line) for line in sorted(entries, key=lambda line: float(line["decided_at"]))]
     except _TOLD:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from delm_client.bench.folder import lines_of
 from delm_client.bench.items import Instance
 from delm_client.bench.swebench.environments import Judge
 from delm_client.bench.swebench.outcomes import Judged, Outcome
@@ -36,7 +37,7 @@ class Verdicts:
         """
         self._path = path
         self._found: dict[tuple[str, str], Judged] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else ():
+        for line in lines_of(path) if path and path.is_file() else ():
             try:
                 each = json.loads(line)
                 judged = Judged(each["instance_id"], Outcome(each["outcome"]), each["reason"])

@@ -193,7 +193,7 @@ def insist_unjudged(folder: Path, preset: str) -> None:
 # -- alone ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", LESS_OFTEN)
 async def test_a_lone_agent_ends_its_run_with_what_is_attested_only(tmp_path: Path, preset: str) -> None:
     start(tmp_path, preset)
     # Where the policy lets it, one finding has nothing behind it that the server could look up.

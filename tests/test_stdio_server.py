@@ -110,14 +110,10 @@ def start_work(folder: Path) -> None:
     anyio.run(main)
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        "end of input",
-        "SIGINT",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("SIGTERM", "SIGHUP")),
-    ],
-)
+LESS_OFTEN = [pytest.param(name, marks=pytest.mark.long) for name in ("SIGTERM", "SIGHUP")]
+
+
+@pytest.mark.parametrize("way", ["end of input", "SIGINT", *LESS_OFTEN])
 def test_every_way_of_ending_is_clean_and_releases_leases_at_once(folder: Path, way: str) -> None:
     start_work(folder)
     with process("stdio", "--board", folder / "board.db", cwd=folder) as server:

@@ -376,7 +376,7 @@ def clear_errors(folder: Path | None) -> Iterator[None]:
     except BenchError as error:
         err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
     except OSError as error:
-        where = error.filename or folder or ""
+        where = error.filename or folder or "writing"  # a write that fails names no file
         err.print(f"{where}: {error.strerror or error}", style="red", highlight=False, markup=False)
     else:
         return

@@ -215,6 +215,10 @@ def _clear_errors() -> Iterator[None]:
         )
         if not isinstance(bottom, known):
             raise
-        text = f"{bottom.filename}: {bottom.strerror}" if isinstance(bottom, OSError) else str(bottom)
+        text = (
+            f"{bottom.filename or 'writing'}: {bottom.strerror}"
+            if isinstance(bottom, OSError)
+            else str(bottom)
+        )
         err.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None

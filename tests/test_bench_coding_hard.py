@@ -190,15 +190,21 @@ def test_ctrl_c_does_not_wait_for_a_program_that_hangs_and_does_not_call_it_wron
     assert not (folder / "items").exists(), "what was under way has no result"
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("benchmark", ["mbpp", "exercism"])
-def test_every_benchmark_of_exercises_runs(benchmark: str, tmp_path: Path) -> None:
+def test_every_benchmark_of_exercises_runs_from_its_data_to_its_report(
+    benchmark: str, topology: str, tmp_path: Path
+) -> None:
     data, path = exercism_clone(tmp_path / "python"), "two_fer.py"
     solution = "def two_fer(name='you'):\n    return f'One for {name}.'\n"
     if benchmark == "mbpp":
         data, path = tmp_path / "mbpp.json", "solution.py"
         data.write_text(json.dumps([mbpp_row()]))
         solution = mbpp_row()["code"].replace("\r", "")
-    with coder(lambda _: {path: solution}) as model:
-        words = ("--topology", "single", "--tests", "shown")
+    with coder(lambda _: {path: solution}, every(5, *TROUBLES)) as model:
+        words = ("--topology", topology, "-n", "2", "--tests", "shown", "--call-timeout", "5")
         results = solved(data, tmp_path / "run", model, *words, benchmark=benchmark)
     assert results["outcomes"] == {"passed": 1}
+    told = json.loads(command("report", tmp_path / "run", "--json").stdout)
+    assert (told["source"]["benchmark"], told["source"]["topology"]) == (benchmark, topology)
+    assert told["source"]["scripted"]

@@ -100,6 +100,8 @@ def test_a_run_that_is_ended_half_way_loses_and_repeats_no_item(
     assert calls(folder, "q1") == first
     assert [item(folder, name)["attempt"] for name in ("q1", "q2", "q3")] == [1, 2, 1]
     assert results["spent"]["calls"] == len(calls(folder))
+    told = json.loads(command("report", folder, "--json").stdout)
+    assert (told["source"]["topology"], told["source"]["scripted"]) == (topology, True)
 
 
 def test_peers_judge_every_note_and_a_part_is_read_again_when_asked_for(tmp_path: Path) -> None:

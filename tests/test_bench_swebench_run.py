@@ -197,10 +197,9 @@ def test_every_topology_is_killed_half_way_with_every_fifth_call_failing_and_los
             let_go.wait(60)
         return coder(prompt)
 
-    with scripted(script, every(5, "429", "500", "malformed", "empty", "drop")) as model:
-        argv = words(
-            given, model, run, "--topology", topology, "-n", "2", "--at-once", "1", *judged_by(given)
-        )
+    with scripted(script, every(5, "late", "429", "500", "malformed", "empty", "drop")) as model:
+        argv = words(given, model, run, "--topology", topology, "-n", "2", *judged_by(given))
+        argv += ["--at-once", "1", "--call-timeout", "5"]
         program = [sys.executable, "-c", "from delm_client.cli import main; main()"]
         process = subprocess.Popen([*program, *map(str, argv)], stderr=subprocess.DEVNULL)
         assert reached.wait(120)
@@ -220,6 +219,9 @@ def test_every_topology_is_killed_half_way_with_every_fifth_call_failing_and_los
     count = 1 if topology == "single" else 2
     assert results["each_agent"]["avg_at_1"]["total"] == results["submissions"] == 3 * count
     assert results["oracle_pass_at"] == {str(k): 1.0 for k in range(1, count + 1)}
+    told = json.loads(command("report", run, "--json").stdout)
+    assert (told["source"]["benchmark"], told["source"]["topology"]) == ("swebench", topology)
+    assert told["source"]["scripted"]
     assert SECRET not in prompts(run)
     assert not list(run.rglob("calc.py"))
     for by in ("predictions.jsonl", *(f"predictions/agent-{number}.jsonl" for number in range(1, count + 1))):

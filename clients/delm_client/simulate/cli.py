@@ -20,7 +20,8 @@ from delm_client.simulate.assumptions import Assumptions, Prices
 from delm_client.simulate.errors import SimulationError
 from delm_client.simulate.findings import findings
 from delm_client.simulate.parts import PARTS, Plan
-from delm_client.simulate.report import BANNER, Report, about, results, write, write_pages
+from delm_client.simulate.report import BANNER, Report, about, html, markdown, results, write
+from delm_client.simulate.sheets import write_pages
 from delm_client.simulate.sweep import Study, cells, run
 from delm_client.simulate.traces import load
 from delm_client.simulate.views import grid
@@ -135,7 +136,8 @@ def _run(study: Study, into: Path, workers: int, as_json: bool, pages: bool) -> 
     made = Report(study, rows, put, findings(study, put))
     write(made, into)
     if pages:
-        write_pages(made, into, {view.name: plots.svg(view, put) for view in made.views})
+        pictures = {view.name: plots.svg(view, put) for view in made.views}
+        write_pages(markdown(made), html(made, pictures), pictures, into)
     if as_json:
         out.out(json.dumps(results(made), allow_nan=False, default=str), highlight=False)
     else:

@@ -1,7 +1,5 @@
 """Writes a simulation down: results.json, runs.csv, and a report in Markdown and HTML."""
 
-import csv
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from delm_client.simulate.parts import PARTS
+from delm_client.simulate.sheets import bullets, html_part, markdown_part, page, table, write_figures
 from delm_client.simulate.sweep import Cell, Row, Study
-from delm_client.simulate.views import VIEWS, Grid, View, grid
+from delm_client.simulate.views import VIEWS, Grid, View
 
 BANNER = (
     "All of this is simulated: no agent and no model ran. Calls were replayed as discrete events under "
@@ -29,13 +28,6 @@ LIMITS = (
     "longer prompts, no context that is full.",
     "Idle agents of DeLM are woken at once and pay no turns for waiting.",
     "How often agents run into dead ends or find something false was measured by nobody: 0 unless swept.",
-)
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
-    "table{border-collapse:collapse;font-size:13px;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
-    "th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}"
-    ".simulated{background:#fff3cd;border-left:4px solid #e69f00;padding:.6rem 1rem}"
 )
 
 
@@ -129,45 +121,15 @@ def about(study: Study) -> str:
 
 def write(report: Report, into: Path) -> None:
     """The figures, in a folder that exists."""
-    text = json.dumps(results(report), indent=1, allow_nan=False, default=str)
-    (into / "results.json").write_text(text + "\n", encoding="utf-8")
-    with (into / "runs.csv").open("w", encoding="utf-8", newline="") as file:
-        names = list(dict.fromkeys(name for row in report.rows for name in row.measures))
-        lines = csv.writer(file)
-        lines.writerow(["simulated", "part", "topology", "agents", "x", "seed", *names])
-        for row in report.rows:
-            lines.writerow(["yes", *row.key, row.seed, *(row.measures.get(name, "") for name in names)])
-
-
-def write_pages(report: Report, into: Path, pictures: dict[str, str]) -> None:
-    """report.md with its plots beside it, and report.html with everything inside."""
-    (into / "plots").mkdir()
-    for name, picture in pictures.items():
-        (into / "plots" / f"{name}.svg").write_text(picture + "\n", encoding="utf-8")
-    (into / "report.md").write_text(markdown(report), encoding="utf-8")
-    (into / "report.html").write_text(html(report, pictures), encoding="utf-8")
+    write_figures(results(report), report.rows, "simulated", into)
 
 
 def markdown(report: Report) -> str:
     """The report, with links to its plots."""
-    lines = [
-        f"# {TITLE}",
-        "",
-        f"> {BANNER}",
-        "",
-        about(report.study),
-        "",
-    ]
+    lines = [f"# {TITLE}", "", f"> {BANNER}", "", about(report.study), ""]
     for part, said in report.findings.items():
-        lines += [f"## {PARTS[part].question} (simulated)", "", *(f"* {text}" for text in said), ""]
-        for view in report.views:
-            if view.part == part:
-                lines += [
-                    f"![{view.heading}](plots/{view.name}.svg)",
-                    "",
-                    *pipes(grid(view, report.cells)),
-                    "",
-                ]
+        views = [view for view in report.views if view.part == part]
+        lines += markdown_part(f"{PARTS[part].question} (simulated)", said, views, report.cells)
     lines += ["## What this does not show", "", *(f"* {text}" for text in LIMITS), ""]
     lines += ["## Assumptions", "", "| assumption | value |", "|---|---|"]
     lines += [f"| `{name}` | {value} |" for name, value in assumed(report.study)]
@@ -183,45 +145,12 @@ def assumed(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def pipes(shown: Grid) -> list[str]:
-    """A table in Markdown."""
-    lines = [shown.head, ("---",) * len(shown.head), *shown.lines]
-    return [f"**{shown.heading}**", "", *("| " + " | ".join(line) + " |" for line in lines)]
-
-
 def html(report: Report, pictures: dict[str, str]) -> str:
     """The report as one file that needs nothing else."""
-    told = escape(about(report.study))
-    body = [
-        f"<h1>{TITLE}</h1>",
-        f'<p class="simulated">{BANNER}</p>',
-        f"<p>{told}</p>",
-    ]
+    body = [f"<p>{escape(about(report.study))}</p>"]
     for part, said in report.findings.items():
-        body += [f"<h2>{escape(PARTS[part].question)} (simulated)</h2>", bullets(said)]
-        for view in report.views:
-            if view.part == part:
-                body += [f"<figure>{pictures[view.name]}</figure>", table(grid(view, report.cells))]
+        views = [view for view in report.views if view.part == part]
+        body += html_part(f"{PARTS[part].question} (simulated)", said, views, report.cells, pictures)
     body += ["<h2>What this does not show</h2>", bullets(LIMITS), "<h2>Assumptions</h2>"]
     body.append(table(Grid("Assumptions", ("assumption", "value"), tuple(assumed(report.study)))))
-    head = f'<meta charset="utf-8"><title>{TITLE}</title><style>{STYLE}</style>'
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
-
-
-def bullets(texts: Sequence[str]) -> str:
-    """A list in HTML."""
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
-
-
-def table(shown: Grid) -> str:
-    """A table in HTML."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    lines = "".join(line(cells, "td") for cells in shown.lines)
-    return f"<p><b>{escape(shown.heading)}</b></p><table>{line(shown.head, 'th')}{lines}</table>"
+    return page(TITLE, BANNER, body)

@@ -22,6 +22,7 @@ from delm_client.repair.errors import RepairError
 from delm_client.session import BoardError
 from delm_client.simulate import plots
 from delm_client.simulate.errors import SimulationError
+from delm_client.simulate.sheets import write_pages
 from delm_client.simulate.sweep import cells
 from delm_client.simulate.views import Grid, grid
 from delm_client.study import real
@@ -30,7 +31,7 @@ from delm_client.study.findings import findings
 from delm_client.study.programs import EXERCISES, SAMPLE, Fault, Place, Wanted, prepare
 from delm_client.study.record import record
 from delm_client.study.recording import Program, Suite, stretched, trials
-from delm_client.study.report import BANNER, Report, about, real_grid, results, write, write_pages
+from delm_client.study.report import BANNER, Report, about, html, markdown, real_grid, results, write
 from delm_client.study.sweep import PARTS, Plan, Study, replay
 from delm_client.study.teams import Costs
 from delm_client.study.views import VIEWS
@@ -147,7 +148,8 @@ def _finish(
     made = Report(wanted, study, rows, put, findings(study, put), beside, command, f"{date.today()}")
     write(made, into)
     if pages:
-        write_pages(made, into, {view.name: plots.svg(view, put) for view in VIEWS})
+        pictures = {view.name: plots.svg(view, put) for view in VIEWS}
+        write_pages(markdown(made), html(made, pictures), pictures, into)
     if as_json:
         out.out(json.dumps(results(made), allow_nan=False), highlight=False)
     else:

@@ -26,7 +26,6 @@ from delm_client.study.programs import Fault, Place
 from delm_client.study.recording import Program, Suite, stretched
 from delm_client.study.teams import Costs, Outcome
 
-SHARED_FILES = ("pytest.ini", ".gitignore", "conftest.py")
 TIMEOUT_S = 1800.0
 
 

@@ -1,7 +1,5 @@
 """Writes a study down: results.json, runs.csv, and a report in Markdown and HTML."""
 
-import csv
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from delm_client.simulate.report import STYLE, bullets, pipes, table, versions
+from delm_client.simulate.report import versions
+from delm_client.simulate.sheets import bullets, html_part, markdown_part, page, pipes, table, write_figures
 from delm_client.simulate.sweep import Cell, Row
-from delm_client.simulate.views import Grid, grid
+from delm_client.simulate.views import Grid
 from delm_client.study.findings import plausible
 from delm_client.study.programs import EXERCISES, Wanted
 from delm_client.study.real import Beside
@@ -167,49 +166,18 @@ def _off(value: float, real: float) -> float:
 
 def write(report: Report, into: Path) -> None:
     """The figures, in a folder that exists."""
-    text = json.dumps(results(report), indent=1, allow_nan=False)
-    (into / "results.json").write_text(text + "\n", encoding="utf-8")
-    with (into / "runs.csv").open("w", encoding="utf-8", newline="") as file:
-        names = list(dict.fromkeys(name for row in report.rows for name in row.measures))
-        lines = csv.writer(file)
-        lines.writerow(["replayed", "part", "topology", "agents", "x", "seed", *names])
-        for row in report.rows:
-            lines.writerow(["yes", *row.key, row.seed, *(row.measures.get(name, "") for name in names)])
-
-
-def write_pages(report: Report, into: Path, pictures: dict[str, str]) -> None:
-    """report.md with its plots beside it, and report.html with everything inside."""
-    (into / "plots").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        (into / "plots" / f"{name}.svg").write_text(picture + "\n", encoding="utf-8")
-    (into / "report.md").write_text(markdown(report), encoding="utf-8")
-    (into / "report.html").write_text(html(report, pictures), encoding="utf-8")
+    write_figures(results(report), report.rows, "replayed", into)
 
 
 def markdown(report: Report) -> str:
     """The report, with links to its plots."""
-    lines = [
-        f"# {TITLE}",
-        "",
-        f"> {BANNER}",
-        "",
-        about(report),
-        "",
-        f"Made by `{report.command}`, {report.origin}.",
-        "",
-    ]
+    made = f"Made by `{report.command}`, {report.origin}."
+    lines = [f"# {TITLE}", "", f"> {BANNER}", "", about(report), "", made, ""]
     if report.real:
         lines += ["## Real beside replayed", "", *pipes(real_grid(report)), ""]
     for part, said in report.findings.items():
-        lines += [f"## {PARTS[part].question} (replayed)", "", *(f"* {text}" for text in said), ""]
-        for view in VIEWS:
-            if view.part == part:
-                lines += [
-                    f"![{view.heading}](plots/{view.name}.svg)",
-                    "",
-                    *pipes(grid(view, report.cells)),
-                    "",
-                ]
+        views = [view for view in VIEWS if view.part == part]
+        lines += markdown_part(f"{PARTS[part].question} (replayed)", said, views, report.cells)
     lines += ["## What this does not show", "", *(f"* {text}" for text in LIMITS)]
     return "\n".join(lines) + "\n"
 
@@ -217,22 +185,13 @@ def markdown(report: Report) -> str:
 def html(report: Report, pictures: dict[str, str]) -> str:
     """The report as one file that needs nothing else."""
     body = [
-        f"<h1>{TITLE}</h1>",
-        f'<p class="simulated">{BANNER}</p>',
         f"<p>{escape(about(report))}</p>",
         f"<p>Made by <code>{escape(report.command)}</code>, {escape(report.origin)}.</p>",
     ]
     if report.real:
         body += ["<h2>Real beside replayed</h2>", table(real_grid(report))]
     for part, said in report.findings.items():
-        body += [f"<h2>{escape(PARTS[part].question)} (replayed)</h2>", bullets(said)]
-        for view in VIEWS:
-            if view.part == part:
-                body += [f"<figure>{pictures[view.name]}</figure>", table(grid(view, report.cells))]
+        views = [view for view in VIEWS if view.part == part]
+        body += html_part(f"{PARTS[part].question} (replayed)", said, views, report.cells, pictures)
     body += ["<h2>What this does not show</h2>", bullets(LIMITS)]
-    head = f'<meta charset="utf-8"><title>{TITLE}</title><style>{STYLE}</style>'
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return page(TITLE, BANNER, body)

@@ -15,8 +15,8 @@ from typing import Any
 
 import tomlkit
 
-from delm_client.bench.boards import told
 from delm_client.bench.errors import BenchError
+from delm_client.bench.server import told
 from delm_client.session import BoardError
 
 PRESETS = ("open", "standard", "strict")

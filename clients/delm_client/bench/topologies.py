@@ -23,12 +23,12 @@ import anyio.to_thread
 
 from delm_client.bench.agent import Agent, quoted, task_of
 from delm_client.bench.board import live_entries
-from delm_client.bench.boards import told
 from delm_client.bench.forms import Ask, BadForm
 from delm_client.bench.items import Question
 from delm_client.bench.longbench.scoring import extract_answer
 from delm_client.bench.parts import Part, parts_of, sources_of
 from delm_client.bench.reader import Habits, Note, Reader, Wishes
+from delm_client.bench.server import told
 from delm_client.bench.subjects import Outcome, Topology
 from delm_client.session import connected
 

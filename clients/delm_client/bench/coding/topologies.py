@@ -22,11 +22,11 @@ import anyio
 import anyio.to_thread
 
 from delm_client.bench.board import head_on, live_entries
-from delm_client.bench.boards import told
-from delm_client.bench.coding.agent import COMMAND, Programmer, Site, Thread, task_of
+from delm_client.bench.coding.agent import COMMAND, Programmer, Site, task_of
 from delm_client.bench.coding.coder import Coder, Counts, Desk, Report
 from delm_client.bench.coding.lead import Assigned, Lead
 from delm_client.bench.coding.workspace import Check, Worktree, added, difference, forget
+from delm_client.bench.server import told
 from delm_client.bench.subjects import Outcome, Scene, Topology
 from delm_client.git import git
 from delm_client.session import connected
@@ -223,12 +223,8 @@ async def _delm(ground: Ground) -> Outcome:
         ended,
         tuple(thread.patch for thread in threads),
         {"run": run, "parts": len(parts), "proposed": proposed},
-        tuple(map(_thread, threads)),
+        tuple(thread.counts.as_json() for thread in threads),
     )
-
-
-def _thread(thread: Thread) -> dict[str, object]:
-    return thread.counts.as_json()
 
 
 def _begun(ground: Ground, board: Path, parts: list[str], rules: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from delm_client.bench.folder import Folder, safe
+from delm_client.bench.server import told
 from delm_client.pages import put
-from delm_client.session import server_command
+from delm_client.session import BoardError
 
 AT_ONCE = 4
 KEPT = "stats.json"
-TIMEOUT_S = 60
 PLACES = ("board.db", "*/board.db", ".delm/board.db", "*/.delm/board.db")
-_TOLD = (OSError, subprocess.SubprocessError, ValueError, KeyError, IndexError, TypeError, AttributeError)
+_TOLD = (OSError, BoardError, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +56,14 @@ def economics(folder: Folder, items: Iterable[Mapping[str, Any]]) -> dict[str, A
     if not boards:
         return None
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        told = dict(zip(boards, pool.map(_stats, boards.values()), strict=True))
-    read = [found for found in told.values() if isinstance(found, dict)]
+        answers = dict(zip(boards, pool.map(_stats, boards.values()), strict=True))
+    read = [found for found in answers.values() if isinstance(found, dict)]
     total: Any = {}
     for found in read:
         total = _added(total, {name: value for name, value in found.items() if name in COUNTED})
     return {
         "boards": len(read),
-        "unreadable": {key: found for key, found in told.items() if isinstance(found, str)},
+        "unreadable": {key: found for key, found in answers.items() if isinstance(found, str)},
         "stats": total,
         "admission": _admission([found["admission"] for found in read]),
     }
@@ -81,7 +80,7 @@ def _stats(board: Path) -> dict[str, Any] | str:
         if known["of"] == _state(board):
             return _figures(known["total"])
     try:
-        found = _figures(json.loads(_told("stats", "--json", board=board))["total"])
+        found = _figures(json.loads(told(board.parent, "stats", "--json", board=board.resolve()))["total"])
     except _TOLD as error:
         return _why(error)
     with suppress(OSError):
@@ -102,11 +101,15 @@ def _figures(total: Mapping[str, Any]) -> dict[str, Any]:
 def decisions(board: Path) -> list[Entry]:
     """The entries that a board decided on, in that order; none where it cannot be read."""
     try:
-        lines = [json.loads(line) for line in _told("export", board=board).split("\n") if line.strip()]
+        lines = [json.loads(line) for line in _exported(board) if line.strip()]
         entries = [line for line in lines if line.get("type") == "entry" and line["decided_at"]]
         return [_entry(line) for line in sorted(entries, key=lambda line: float(line["decided_at"]))]
     except _TOLD:
         return []
+
+
+def _exported(board: Path) -> list[str]:
+    return told(board.parent, "export", board=board.resolve()).split("\n")
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:
@@ -116,19 +119,12 @@ def _entry(line: Mapping[str, Any]) -> Entry:
     return Entry(label, principal, state, float(line["decided_at"]), reason, str(line["gist"]))
 
 
-def _told(command: str, *words: str, board: Path) -> str:
-    """What `delm-mcp` printed. It reads the board and runs nothing of it."""
-    argv = [*server_command(), command, *words, "--board", str(board.resolve())]
-    done = subprocess.run(
-        argv, cwd=board.parent, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    if done.returncode:
-        raise OSError(" ".join(done.stderr.split()) or f"`delm-mcp {command}` failed")
-    return done.stdout
-
-
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, OSError) else f"its figures make no sense ({error!r})"
+    return (
+        " ".join(str(error).split())
+        if isinstance(error, OSError | BoardError)
+        else f"its figures make no sense ({error!r})"
+    )
 
 
 def _added(total: Any, more: Any) -> Any:
